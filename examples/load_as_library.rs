@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         warm_up: Duration::from_millis(500),
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
-        opening: None,
+        handshake: None,
         sources: Vec::new(),
         engine: Engine::Auto,
         workers: None,

@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let proxies = Proxies::local();
     let server = Server::new()
         .listen(address.as_deref().unwrap_or("127.0.0.1:0"))?
-        .opening(move |conn| Handshake::new().expect_header(proxies.header_reader(conn)))
+        .handshake(move |conn| Handshake::new().expect_header(proxies.header_reader(conn)))
         .serve(|_conn| WhoAmI)?;
     if address.is_some() {
         println!("Serving proxies on {}", server.addresses()[0]);

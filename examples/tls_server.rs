@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
-use resound::{Address, ConnInfo, Dial, Handshake, Reply, Server};
+use resound::{Address, ConnInfo, DialOptions, Handshake, Reply, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::main(flavor = "current_thread")]
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let fingerprint = identity.fingerprint();
     let tls = TlsServer::new(&TlsServerSettings::new(identity))?;
 
-    let server = Server::new().listen("127.0.0.1:0")?.opening(move |_conn| Handshake::new().tls_server(&tls)).serve(
+    let server = Server::new().listen("127.0.0.1:0")?.handshake(move |_conn| Handshake::new().tls_server(&tls)).serve(
         |conn: &ConnInfo| {
             if let Some(tls) = &conn.tls {
                 println!("{} speaks {}", conn.peer, tls.version);
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address: Address = server.addresses()[0].to_string().parse()?;
 
     let client = TlsClient::new("localhost", Trust::Pin(fingerprint), None, &[])?;
-    let mut stream = resound::dial(&address, Dial::default()).await?.secure(&client).await?;
+    let mut stream = resound::dial(&address, DialOptions::default()).await?.secure(&client).await?;
     stream.write_all(b"Hello, server!\n").await?;
     stream.shutdown().await?; // close_notify, then FIN
     let mut answer = String::new();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use resound::server::Listener;
 use resound::{Address, Family};
 
-use crate::inheritance::Inheritance;
+use crate::inherited_sockets::InheritedSockets;
 
 /// What stands before the name of a socket that systemd has passed on.
 const SYSTEMD: &str = "systemd";
@@ -34,16 +34,16 @@ impl ListenAddress {
         &self,
         family: Family,
         unix_mode: Option<u32>,
-        inheritance: &mut Inheritance,
+        inherited: &mut InheritedSockets,
     ) -> Result<Vec<Listener>> {
-        if let Some(listeners) = inheritance.of_predecessor(&self.to_string())? {
+        if let Some(listeners) = inherited.of_predecessor(&self.to_string())? {
             return Ok(listeners);
         }
         match self {
-            Self::Systemd(name) => inheritance.of_systemd(name.as_deref()),
+            Self::Systemd(name) => inherited.of_systemd(name.as_deref()),
             #[cfg(unix)]
             Self::Bound(Address::Unix(path)) => {
-                inheritance.will_bind(path)?;
+                inherited.will_bind(path)?;
                 Ok(vec![Listener::bind_unix(path, unix_mode)?])
             }
             Self::Bound(address) => {

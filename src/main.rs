@@ -16,7 +16,7 @@ mod faults;
 mod generate;
 mod health;
 mod http;
-mod inheritance;
+mod inherited_sockets;
 mod journal;
 mod lab;
 mod leaving;

@@ -15,7 +15,7 @@ use resound_console::{RelayConsole, RelayTotals, event_json};
 
 use crate::client::SendProxy;
 use crate::faults::{FaultPlan, FaultSetter, ListedConnection, OpenConnections};
-use crate::inheritance::Inheritance;
+use crate::inherited_sockets::InheritedSockets;
 use crate::server::{self, Serving, ServingPlan};
 
 /// The meaning of the flags of `resound relay`.
@@ -39,14 +39,14 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
         Ok(with_handshake(target, send_proxy.clone(), tls))
     };
     let targets = serving.targets.iter().zip(tls).map(target).collect::<Result<Vec<_>, resound::Error>>()?;
-    let mut inheritance = Inheritance::take()?;
-    let faults = faults.prepare(LiveFaults::of_relay(), &mut inheritance)?;
+    let mut inherited = InheritedSockets::take()?;
+    let faults = faults.prepare(LiveFaults::of_relay(), &mut inherited)?;
     let (record, is_elsewhere) = (faults.record(), serving.is_elsewhere());
     let totals = Arc::new(RelayTotals::default());
     let (counted, stopped) = (Arc::clone(&totals), totals);
     let code = server::serve(
         serving,
-        inheritance,
+        inherited,
         "read",
         None,
         |console, _| stopped.stopped(console),
@@ -115,9 +115,10 @@ fn with_handshake(target: RelayTarget, proxy: Option<SendProxy>, tls: Option<Tls
     if proxy.is_none() && tls.is_none() {
         return target;
     }
-    target.opening(move |client, _| {
-        let opening = proxy.iter().fold(Handshake::new(), |opening, proxy| opening.header(proxy.of_client(client)));
-        tls.iter().fold(opening, Handshake::tls_client)
+    target.handshake(move |client, _| {
+        let handshake =
+            proxy.iter().fold(Handshake::new(), |handshake, proxy| handshake.header(proxy.of_client(client)));
+        tls.iter().fold(handshake, Handshake::tls_client)
     })
 }
 

@@ -28,7 +28,7 @@ use crate::calls::{ExplainedServer, ServerCalls};
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::consoles::{Consoles, LineSource};
 use crate::faults::{FaultPlan, FreshFaults, PreparedFaults, SeenConnections, UnfinishedRecord};
-use crate::inheritance::Inheritance;
+use crate::inherited_sockets::InheritedSockets;
 use crate::leaving;
 use crate::listening::ListenAddress;
 use crate::log_file::LogFile;
@@ -126,12 +126,12 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => "message",
         _ => "read",
     };
-    let mut inheritance = Inheritance::take()?;
-    let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server(), &mut inheritance)).transpose()?;
+    let mut inherited = InheritedSockets::take()?;
+    let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server(), &mut inherited)).transpose()?;
     let (record, is_elsewhere) = (faults.as_ref().map(PreparedFaults::record), serving.is_elsewhere());
     let of_messages = (mode == ServerMode::Reply).then(|| framing.clone());
     let mut explained = explain.then(|| ExplainedServer::new(serving.engine, serving.tls.is_some()));
-    let code = serve(serving, inheritance, noun, of_messages, Console::stopped, |serving| {
+    let code = serve(serving, inherited, noun, of_messages, Console::stopped, |serving| {
         let Serving { settings, listeners, console, loud, supervise } = serving;
         let calls = explained.as_mut().map(|explained| explained.start(&loud, listeners.iter().flatten()));
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
@@ -217,7 +217,7 @@ impl ServingPlan {
 /// Listens, lets `run` serve until the end, and prints the start, the drain and the end.
 pub(crate) fn serve(
     plan: ServingPlan,
-    mut inheritance: Inheritance,
+    mut inherited: InheritedSockets,
     noun: &'static str,
     framing: Option<Changeable<Framing>>,
     stopped: impl FnOnce(&Console, &Totals),
@@ -229,10 +229,10 @@ pub(crate) fn serve(
     let warnings = print_warnings(plan.console.with_time);
     let log_file = plan.log_file.as_deref().map(LogFile::open).transpose()?;
     let role = if plan.targets.is_empty() { "server" } else { "relay" };
-    let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, role, Some(&mut inheritance))).transpose()?;
+    let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, role, Some(&mut inherited))).transpose()?;
     // Too few descriptors are an error before names are resolved and sockets bound.
     descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false)?;
-    let listeners = bind(&plan, &mut inheritance)?;
+    let listeners = bind(&plan, &mut inherited)?;
     let room = descriptors::for_server(plan.engine, plan.workers, listeners.iter().flatten().count(), true)?;
     let chosen_ports = chosen_ports(&plan.addresses, &listeners);
     let started = started(&listeners, &plan.targets);
@@ -265,9 +265,9 @@ pub(crate) fn serve(
     // The server catches signals before it prints anything: a script may send one right after the
     // first line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let notifier = inheritance.notifier.clone();
+    let notifier = inherited.notifier.clone();
     let (signals, mut upgrader) =
-        runtime.block_on(async { (ShutdownSignals::catch(), inheritance.finish(plan.program, plan.upgrade)) });
+        runtime.block_on(async { (ShutdownSignals::catch(), inherited.finish(plan.program, plan.upgrade)) });
     let startup = {
         let (loud, console) = (loud.clone(), console.clone());
         Startup { quiet: plan.quiet, has_log_file, started, chosen_ports, exposed, loud, console }
@@ -319,11 +319,11 @@ fn with_handshakes(server: Server, proxies: Option<Changeable<Proxies>>, tls: Op
     if proxies.is_none() && tls.is_none() {
         return server;
     }
-    server.opening(move |conn| {
-        let opening = proxies
+    server.handshake(move |conn| {
+        let handshake = proxies
             .iter()
-            .fold(Handshake::new(), |opening, proxies| opening.expect_header(proxies.get().header_reader(conn)));
-        tls.iter().fold(opening, Handshake::tls_server)
+            .fold(Handshake::new(), |handshake, proxies| handshake.expect_header(proxies.get().header_reader(conn)));
+        tls.iter().fold(handshake, Handshake::tls_server)
     })
 }
 
@@ -399,10 +399,10 @@ impl Startup {
 }
 
 /// The listeners of each address.
-fn bind(plan: &ServingPlan, inheritance: &mut Inheritance) -> Result<Vec<Vec<Listener>>> {
+fn bind(plan: &ServingPlan, inherited: &mut InheritedSockets) -> Result<Vec<Vec<Listener>>> {
     let bind = |address: &ListenAddress| {
-        let listeners = address.listen(plan.family, plan.unix_mode, inheritance)?;
-        inheritance.pass_on(address.to_string(), &listeners);
+        let listeners = address.listen(plan.family, plan.unix_mode, inherited)?;
+        inherited.pass_on(address.to_string(), &listeners);
         Ok(listeners)
     };
     plan.addresses.iter().map(bind).collect()

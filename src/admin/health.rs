@@ -55,43 +55,43 @@ impl LagHistogram {
 
 impl LoopState {
     /// What the workers have answered until this tick.
-    fn note(&mut self, pulses: &[WorkerPulse]) {
-        for (worker, pulse) in self.workers.iter_mut().zip(pulses) {
-            if pulse.beats > worker.beats {
-                worker.beats = pulse.beats;
-                worker.recent.push_back(pulse.lag);
-                self.histogram.note(pulse.lag);
+    fn note(&mut self, heartbeats: &[WorkerPulse]) {
+        for (worker, heartbeat) in self.workers.iter_mut().zip(heartbeats) {
+            if heartbeat.beats > worker.beats {
+                worker.beats = heartbeat.beats;
+                worker.recent.push_back(heartbeat.lag);
+                self.histogram.note(heartbeat.lag);
             }
             while worker.recent.len() > WINDOW {
                 worker.recent.pop_front();
             }
-            worker.missed = if pulse.is_awaited { worker.missed + 1 } else { 0 };
+            worker.missed = if heartbeat.is_awaited { worker.missed + 1 } else { 0 };
         }
     }
 
     /// The workers that are stuck. One that has answered since the last tick is not.
-    fn stuck(&self, pulses: &[WorkerPulse]) -> Vec<usize> {
+    fn stuck(&self, heartbeats: &[WorkerPulse]) -> Vec<usize> {
         let missed = self.workers.iter().map(|worker| worker.missed);
-        let stuck = missed.zip(pulses).map(|(missed, pulse)| missed >= MOST_MISSED && pulse.is_awaited);
+        let stuck = missed.zip(heartbeats).map(|(missed, heartbeat)| missed >= MOST_MISSED && heartbeat.is_awaited);
         stuck.enumerate().filter(|(_, is_stuck)| *is_stuck).map(|(worker, _)| worker).collect()
     }
 }
 
 impl LoopWatch {
     pub(super) fn new(inspector: Inspector) -> Self {
-        let workers = inspector.pulses().iter().map(|_| WatchedLoop::default()).collect();
+        let workers = inspector.heartbeats().iter().map(|_| WatchedLoop::default()).collect();
         Self { inspector, state: Mutex::new(LoopState { workers, histogram: LagHistogram::default() }) }
     }
 
     /// Notes the answers, and asks again.
     pub(super) fn tick(&self) {
-        self.state().note(&self.inspector.pulses());
+        self.state().note(&self.inspector.heartbeats());
         self.inspector.ask();
     }
 
     /// The workers that are stuck.
     pub(super) fn stuck(&self) -> Vec<usize> {
-        self.state().stuck(&self.inspector.pulses())
+        self.state().stuck(&self.inspector.heartbeats())
     }
 
     /// The longest lag of each worker in the last [`WINDOW`] seconds.
@@ -124,7 +124,7 @@ impl ProgramState {
             Self::Draining
         } else if !loops.stuck().is_empty() {
             Self::Stuck
-        } else if inspector.pulses().iter().any(|pulse| pulse.beats == 0) {
+        } else if inspector.heartbeats().iter().any(|heartbeat| heartbeat.beats == 0) {
             Self::Starting
         } else {
             Self::Ready
@@ -170,10 +170,10 @@ pub(super) fn readyz(inspector: &Inspector, replacement: &Replacement, loops: &L
 mod tests {
     use super::*;
 
-    fn pulse(beats: u64, lag: u64, is_awaited: bool) -> WorkerPulse {
-        let mut pulse = WorkerPulse::default();
-        (pulse.beats, pulse.lag, pulse.is_awaited) = (beats, Duration::from_millis(lag), is_awaited);
-        pulse
+    fn heartbeat(beats: u64, lag: u64, is_awaited: bool) -> WorkerPulse {
+        let mut heartbeat = WorkerPulse::default();
+        (heartbeat.beats, heartbeat.lag, heartbeat.is_awaited) = (beats, Duration::from_millis(lag), is_awaited);
+        heartbeat
     }
 
     fn two_workers() -> LoopState {
@@ -183,14 +183,14 @@ mod tests {
     #[test]
     fn a_worker_that_does_not_answer_for_seconds_is_stuck() {
         let mut state = two_workers();
-        state.note(&[pulse(0, 0, false), pulse(0, 0, false)]);
+        state.note(&[heartbeat(0, 0, false), heartbeat(0, 0, false)]);
         for second in 1..=6 {
-            let pulses = [pulse(second, 1, false), pulse(1, 1, second > 1)];
-            state.note(&pulses);
+            let heartbeats = [heartbeat(second, 1, false), heartbeat(1, 1, second > 1)];
+            state.note(&heartbeats);
             let want = if second > 4 { vec![1] } else { Vec::new() };
-            assert_eq!(state.stuck(&pulses), want, "second {second}");
+            assert_eq!(state.stuck(&heartbeats), want, "second {second}");
         }
-        let answered = [pulse(6, 1, true), pulse(2, 5000, false)];
+        let answered = [heartbeat(6, 1, true), heartbeat(2, 5000, false)];
         assert_eq!(state.stuck(&answered), [] as [usize; 0], "it has answered since the last tick");
         state.note(&answered);
         assert_eq!(state.workers[1].missed, 0);
@@ -201,7 +201,7 @@ mod tests {
         let mut state = two_workers();
         for beats in 1..=20 {
             let lag = if beats == 1 { 700 } else { 2 };
-            state.note(&[pulse(beats, lag, true), pulse(1, 3, true)]);
+            state.note(&[heartbeat(beats, lag, true), heartbeat(1, 3, true)]);
             let longest = state.workers[0].recent.iter().max().unwrap();
             assert_eq!(longest.as_millis(), if beats <= WINDOW as u64 { 700 } else { 2 }, "{beats}");
         }

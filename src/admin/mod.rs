@@ -27,7 +27,7 @@ use self::live::LiveFeed;
 use self::routes::AdminApi;
 use self::subject::AdminSubject;
 use crate::http::{HostRule, HttpLimits, HttpListener};
-use crate::inheritance::Inheritance;
+use crate::inherited_sockets::InheritedSockets;
 
 const LIMITS: HttpLimits = HttpLimits { served: 64, connected: 64 };
 /// Descriptors that the listener and its clients take.
@@ -67,11 +67,15 @@ pub(crate) struct AdminListener {
 }
 
 impl AdminListener {
-    /// Listens. `inheritance` has the listener of a process that this one replaces; a load has
+    /// Listens. `inherited` has the listener of a process that this one replaces; a load has
     /// none.
-    pub(crate) fn bind(plan: &AdminPlan, command: &'static str, inheritance: Option<&mut Inheritance>) -> Result<Self> {
+    pub(crate) fn bind(
+        plan: &AdminPlan,
+        command: &'static str,
+        inherited: Option<&mut InheritedSockets>,
+    ) -> Result<Self> {
         process::note_start(SystemTime::now());
-        let http = HttpListener::bind("--admin", plan.address, inheritance)?;
+        let http = HttpListener::bind("--admin", plan.address, inherited)?;
         Ok(Self { http, plan: plan.clone(), command })
     }
 

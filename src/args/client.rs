@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use resound::{Address, Dial, Error};
+use resound::{Address, DialOptions, Error};
 use tokio::sync::Notify;
 
 use super::config::ConfigArgs;
@@ -307,13 +307,13 @@ impl ConnectionArgs {
                 tls: self.tls.meaning(&address, &HandshakeOptions::default())?,
             },
             address,
-            dial: Dial {
+            dial: DialOptions {
                 family: self.family.meaning(),
                 timeout: self.connect_timeout,
                 source_address: self.source_address.map(|source| source.ip),
                 source_interface: self.source_address.map_or(0, |source| source.interface),
                 source_port: self.source_port.map(NonZeroU16::get),
-                ..Dial::default()
+                ..DialOptions::default()
             },
             patience: if self.wait { RetryPolicy::Wait } else { RetryPolicy::Retry(self.retry.unwrap_or(0)) },
             listen,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use resound::client::{DialError, FailureClass, dial_observed};
 use resound::server::Listener;
-use resound::{Address, Dial, Endpoint, Family, Stream, dial};
+use resound::{Address, DialOptions, Endpoint, Family, Stream, dial};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout_at};
@@ -21,7 +21,7 @@ use crate::units;
 /// How to make the connection.
 pub(crate) struct Connect {
     pub(crate) address: Address,
-    pub(crate) dial: Dial,
+    pub(crate) dial: DialOptions,
     pub(crate) patience: RetryPolicy,
     /// Listen instead of dialling.
     pub(crate) listen: bool,
@@ -267,7 +267,7 @@ mod tests {
         let address = Address::parse(&listener.local_addr().unwrap().to_string(), 0).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for nagle in [false, true] {
-            let (dial, patience) = (Dial::default(), RetryPolicy::Retry(0));
+            let (dial, patience) = (DialOptions::default(), RetryPolicy::Retry(0));
             let how = Connect {
                 address: address.clone(),
                 dial,

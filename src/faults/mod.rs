@@ -25,7 +25,7 @@ pub(crate) use self::served::SeenConnections;
 pub(crate) use self::setter::FaultSetter;
 pub(crate) use self::source::{FaultSource, SourcedFaults};
 use crate::admin::FaultCounts;
-use crate::inheritance::Inheritance;
+use crate::inherited_sockets::InheritedSockets;
 
 /// The meaning of the flags about faults.
 pub(crate) struct FaultPlan {
@@ -47,15 +47,15 @@ pub(crate) struct PreparedFaults {
 
 impl FaultPlan {
     /// Sets the faults, opens the record and listens for `--control`.
-    pub(crate) fn prepare(self, live: LiveFaults, inheritance: &mut Inheritance) -> Result<PreparedFaults> {
+    pub(crate) fn prepare(self, live: LiveFaults, inherited: &mut InheritedSockets) -> Result<PreparedFaults> {
         let Self { faults: mut sourced, record, control, counts } = self;
         let begun = sourced.begin(&live, control.is_some())?;
         if live.closes_listeners() {
-            inheritance
+            inherited
                 .refuse_upgrade("the faults 'refuse' and 'never-accept' close sockets that both processes have")?;
         }
         let record = record.as_deref().map(FaultRecord::create).transpose()?;
-        let control = control.map(|address| ControlListener::bind(address, inheritance)).transpose()?;
+        let control = control.map(|address| ControlListener::bind(address, inherited)).transpose()?;
         Ok(PreparedFaults { live, sourced, begun, record, control, counts })
     }
 }

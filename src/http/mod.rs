@@ -24,7 +24,7 @@ pub(crate) use self::host::HostRule;
 pub(crate) use self::replacement::Replacement;
 pub(crate) use self::request::read_body;
 use crate::advice;
-use crate::inheritance::Inheritance;
+use crate::inherited_sockets::InheritedSockets;
 
 /// How long the listener rests when it cannot accept, for want of descriptors.
 const REST: Duration = Duration::from_millis(100);
@@ -41,14 +41,14 @@ pub(crate) struct HttpListener {
 }
 
 impl HttpListener {
-    /// Listens on the address of a flag. `inheritance` has the listener of a process that this one
+    /// Listens on the address of a flag. `inherited` has the listener of a process that this one
     /// replaces, and passes it on; a load has none.
-    pub(crate) fn bind(flag: &str, address: SocketAddr, inheritance: Option<&mut Inheritance>) -> Result<Self> {
+    pub(crate) fn bind(flag: &str, address: SocketAddr, inherited: Option<&mut InheritedSockets>) -> Result<Self> {
         let key = format!("{flag} {address}");
         let bind = || {
-            let (listener, replacement) = match inheritance {
-                Some(inheritance) => {
-                    let (listener, handed_over) = inheritance.beside(&key, || TcpListener::bind(address))?;
+            let (listener, replacement) = match inherited {
+                Some(inherited) => {
+                    let (listener, handed_over) = inherited.beside(&key, || TcpListener::bind(address))?;
                     (listener, Replacement::of(handed_over))
                 }
                 None => (TcpListener::bind(address)?, Replacement::default()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use resound::client::FailureClass;
-use resound::{Address, Dial, Endpoint, Reply, Stream};
+use resound::{Address, DialOptions, Endpoint, Reply, Stream};
 use resound_load::Mode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ const LINE: &[u8] = b"resound load: what do you do with a line?\n";
 const MOST: usize = 1024;
 
 /// The address of a target that accepts a connection and its handshakes. The probe closes at once.
-pub(super) async fn reachable_address(address: &Address, how: Dial, before: &ConnectSetup) -> Result<Endpoint> {
+pub(super) async fn reachable_address(address: &Address, how: DialOptions, before: &ConnectSetup) -> Result<Endpoint> {
     let mut stream = connect(address, how, before).await?;
     let target = stream.peer();
     let ended = async {
@@ -37,7 +37,7 @@ pub(super) async fn reachable_address(address: &Address, how: Dial, before: &Con
 }
 
 /// The address that answered, and its mode.
-pub(super) async fn mode(address: &Address, how: Dial, before: &ConnectSetup) -> Result<(Endpoint, Mode)> {
+pub(super) async fn mode(address: &Address, how: DialOptions, before: &ConnectSetup) -> Result<(Endpoint, Mode)> {
     let mut stream = connect(address, how, before).await?;
     let target = stream.peer();
     let mut answer = Vec::new();
@@ -67,7 +67,7 @@ pub(super) async fn mode(address: &Address, how: Dial, before: &ConnectSetup) ->
     }
 }
 
-async fn connect(address: &Address, how: Dial, before: &ConnectSetup) -> Result<Stream> {
+async fn connect(address: &Address, how: DialOptions, before: &ConnectSetup) -> Result<Stream> {
     before.prepare(resound::dial(address, how).await?, how.timeout).await
 }
 
@@ -104,7 +104,7 @@ fn silent() -> ClientFailure {
 }
 
 /// The failure of a target that the load generator does not support.
-async fn unsupported(answer: &[u8], address: &Address, how: Dial, before: &ConnectSetup) -> anyhow::Error {
+async fn unsupported(answer: &[u8], address: &Address, how: DialOptions, before: &ConnectSetup) -> anyhow::Error {
     let mismatch = |what: &str, advice| ClientFailure::advised(FailureClass::Mismatch, what, advice).into();
     if let Some((class, what, advice)) = known_server(answer) {
         return ClientFailure::advised(class, what, advice).into();

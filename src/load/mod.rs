@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use resound::server::HandshakeFactory;
-use resound::{Address, Dial, Endpoint, Engine, Handshake};
+use resound::{Address, DialOptions, Endpoint, Engine, Handshake};
 use resound_load::{
     Direction, Interval, Load, Mode, Record, RunningLoad, Settings, Shape, Threshold, Timestamps, direction,
 };
@@ -82,7 +82,7 @@ struct Prepared {
 async fn prepare(plan: &mut LoadPlan, address: Address) -> Result<Prepared> {
     plan.settings.target = address.to_string();
     address.check_interface()?;
-    let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
+    let how = DialOptions { family: plan.family, timeout: plan.connect_timeout, ..DialOptions::default() };
     // A numeric address and a known mode need no probe. But a handshake may be refused: then one
     // probe reports why before thousands of connections do.
     let was_probed = plan.mode.is_none();
@@ -180,7 +180,7 @@ async fn generate(
         engine: plan.engine,
         workers: plan.workers,
         congestion: plan.congestion,
-        opening: opening(plan.before),
+        handshake: handshake(plan.before),
         breaks: Some(breaks),
     };
     let wants_kernel = load.settings.timestamps == Timestamps::Kernel;
@@ -246,15 +246,15 @@ fn watched(listener: AdminListener, generation: &RunningLoad, quiet: bool) -> im
 }
 
 /// The handshake of each connection.
-fn opening(before: ConnectSetup) -> Option<Box<HandshakeFactory>> {
+fn handshake(before: ConnectSetup) -> Option<Box<HandshakeFactory>> {
     if before.is_empty() {
         return None;
     }
     Some(Box::new(move |conn| {
         // Invalid headers were refused with their flag.
         let header = before.send_proxy.as_ref().and_then(|proxy| proxy.header(&conn.local, &conn.peer).ok());
-        let opening = header.into_iter().fold(Handshake::new(), Handshake::header);
-        before.tls.iter().fold(opening, |opening, tls| opening.tls_client(tls.client()))
+        let handshake = header.into_iter().fold(Handshake::new(), Handshake::header);
+        before.tls.iter().fold(handshake, |handshake, tls| handshake.tls_client(tls.client()))
     }))
 }
 
@@ -321,7 +321,7 @@ fn check_sources(sources: &[IpAddr]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use resound_load::{Counts, FailureKind, Latency};
+    use resound_load::{Counts, Latency, LoadFailure};
 
     use super::*;
 
@@ -329,8 +329,8 @@ mod tests {
     fn a_step_that_lost_connections_has_not_held_whatever_its_conditions_say() {
         let settings = report::settings();
         let mut counts = Counts { sent: 76, received: 72, opened: 4, ..Counts::default() };
-        counts.failures[FailureKind::Refused.index()] = 125;
-        counts.failures[FailureKind::Eof.index()] = 4;
+        counts.failures[LoadFailure::Refused.index()] = 125;
+        counts.failures[LoadFailure::Eof.index()] = 4;
         let length = std::time::Duration::from_secs(1);
         let step = Interval { counts, length, response: Latency::of([(1_000_000, 76)]), ..Interval::default() };
         let broken = |until: &[&str]| {

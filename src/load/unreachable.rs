@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound_load::{Failure, FailureKind, Mode, Record};
+use resound_load::{Failure, LoadFailure, Mode, Record};
 
 use super::plan::LoadPlan;
 
 /// `None` if the error is no network failure: then there was no run.
 pub(super) fn record(plan: &LoadPlan, error: &anyhow::Error) -> Option<Record> {
-    let class = FailureKind::from(crate::explain::explain(error).1?);
+    let class = LoadFailure::from(crate::explain::explain(error).1?);
     let mut settings = plan.settings.clone();
     settings.mode = plan.mode.unwrap_or(Mode::Echo);
     let mut record = Record { started: SystemTime::now(), ..Record::empty(settings) };

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, SystemTime};
 
 use resound_console::escape;
-use resound_load::{Arrivals, Direction, FailureKind, Mode, RampVariable, Shape, Timestamps};
+use resound_load::{Arrivals, Direction, LoadFailure, Mode, RampVariable, Shape, Timestamps};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -134,7 +134,7 @@ macro_rules! named {
 named!(
     Arrivals: "arrivals",
     Direction: "direction",
-    FailureKind: "class of failures",
+    LoadFailure: "class of failures",
     Mode: "mode",
     RampVariable: "quantity to raise",
     Shape: "shape",
@@ -163,17 +163,17 @@ impl<T: Named> Codec for Name<T> {
 pub(super) struct ByClass;
 
 impl Codec for ByClass {
-    type Value = [u64; FailureKind::ALL.len()];
+    type Value = [u64; LoadFailure::ALL.len()];
 
     fn serialize<S: Serializer>(failures: &Self::Value, to: S) -> Result<S::Ok, S::Error> {
-        let by_class = FailureKind::ALL.iter().zip(failures).filter(|(_, n)| **n > 0);
+        let by_class = LoadFailure::ALL.iter().zip(failures).filter(|(_, n)| **n > 0);
         to.collect_map(by_class.map(|(class, n)| (class.name(), n)))
     }
 
     fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Self::Value, D::Error> {
-        let mut failures = [0; FailureKind::ALL.len()];
+        let mut failures = [0; LoadFailure::ALL.len()];
         for (name, n) in BTreeMap::<String, u64>::deserialize(from)? {
-            failures[find::<FailureKind, _>(&name)?.index()] = n;
+            failures[find::<LoadFailure, _>(&name)?.index()] = n;
         }
         Ok(failures)
     }

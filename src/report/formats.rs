@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use resound_load::{
-    Arrivals, Counts, Direction, Failure, FailureKind, Generator, Mode, NegotiatedTls, RampSteps, RampVariable,
+    Arrivals, Counts, Direction, Failure, Generator, LoadFailure, Mode, NegotiatedTls, RampSteps, RampVariable,
     Security, Settings, Shape, Sizes, Timestamps,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -216,7 +216,7 @@ pub(super) struct CountsFormat {
     closed: u64,
     /// Failures by class. A class without failures is left out.
     #[serde(rename = "errors_by_class", with = "ByClass")]
-    failures: [u64; FailureKind::ALL.len()],
+    failures: [u64; LoadFailure::ALL.len()],
 }
 
 /// A failure.
@@ -225,8 +225,8 @@ pub(super) struct CountsFormat {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FailureFormat {
     /// The class of the failure.
-    #[serde(with = "Name::<FailureKind>")]
-    class: FailureKind,
+    #[serde(with = "Name::<LoadFailure>")]
+    class: LoadFailure,
     /// When it happened, counted from `started`.
     #[serde(rename = "at_s", with = "Seconds")]
     at: Duration,

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use resound_load::FailureKind;
+use resound_load::LoadFailure;
 
 use super::Run;
 use super::measured::Estimate;
@@ -78,7 +78,7 @@ impl Gate {
     }
 
     /// The classes of failures that the gate limits.
-    pub(super) fn classes(&self) -> Vec<FailureKind> {
+    pub(super) fn classes(&self) -> Vec<LoadFailure> {
         self.metric.forgives()
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use resound_load::{Bounded, Bounds, Counts, FailureKind, Figure, Interval, Latency};
+use resound_load::{Bounded, Bounds, Counts, Figure, Interval, Latency, LoadFailure};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec as _, Seconds, SummedSeconds};
@@ -136,7 +136,7 @@ impl IntervalPart {
         ensure!(counts.errors() == self.errors, "the classes of the {} errors do not add up", self.errors);
         // A version that did not count unsent messages still counted the plan.
         if self.lagged.is_none() && is_open {
-            counts.failures[FailureKind::Unsent.index()] = counts.planned.saturating_sub(counts.sent);
+            counts.failures[LoadFailure::Unsent.index()] = counts.planned.saturating_sub(counts.sent);
         }
         let (service, service_bounds) = self.service.decode(budget).context("service")?;
         let (response, response_bounds) = self.response.decode(budget).context("response")?;

@@ -1,7 +1,7 @@
 //! The results as a JUnit report for CI systems: a test case per gate, and one for failures that no
 //! gate allows.
 
-use resound_load::FailureKind;
+use resound_load::LoadFailure;
 
 use super::markup::escape;
 use super::outcome::{GateOutcome, Judgement};
@@ -101,7 +101,7 @@ fn properties(run: &Run) -> Vec<(String, String)> {
     let figures = [
         ("rate", stream::rate(&run.record.settings, &run.rates)),
         ("errors", units::count(counts.errors())),
-        ("unsent", units::count(counts.failed(FailureKind::Unsent))),
+        ("unsent", units::count(counts.failed(LoadFailure::Unsent))),
         ("unanswered", units::count(counts.unanswered)),
     ];
     let figures = figures.map(|(key, value)| (format!("measured {key}"), value));

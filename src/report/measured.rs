@@ -1,6 +1,6 @@
 //! [`Estimate`]: the value of a quantity, and how certain it is.
 
-use resound_load::{Bounded, Counts, FailureKind, Figure, Latency};
+use resound_load::{Bounded, Counts, Figure, Latency, LoadFailure};
 
 use super::cannot_show;
 use super::metric::{GateSubject, Metric};
@@ -215,12 +215,12 @@ fn silence(run: &Run) -> (String, &'static str) {
 
 /// The number of failures. Without a plan, the number of further failures during outages is
 /// unknown.
-fn failures(run: &Run, count: u64, concerns: impl Fn(FailureKind) -> bool) -> Estimate {
+fn failures(run: &Run, count: u64, concerns: impl Fn(LoadFailure) -> bool) -> Estimate {
     let measured = Estimate::exact(count as f64);
-    let is_of_network = |class: &FailureKind| !WRONG.contains(class) && *class != FailureKind::Missing;
+    let is_of_network = |class: &LoadFailure| !WRONG.contains(class) && *class != LoadFailure::Missing;
     let counts = &run.record.total.counts;
     let more = run.unplanned(counts.planned.max(counts.received));
-    if more == 0 || !FailureKind::ALL.iter().any(|class| is_of_network(class) && concerns(*class)) {
+    if more == 0 || !LoadFailure::ALL.iter().any(|class| is_of_network(class) && concerns(*class)) {
         return measured;
     }
     measured.may_be_more(count.saturating_add(more) as f64, silence(run))
@@ -278,7 +278,7 @@ fn unsent_by_us(lagged: u64) -> (String, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use resound_load::{FailureKind, Latency};
+    use resound_load::{Latency, LoadFailure};
 
     use super::super::gate::Gate;
     use super::super::outcome::Judgement;
@@ -295,7 +295,7 @@ mod tests {
         let mut record = samples::record(1_000, 1, false);
         let (total, waits) = (&mut record.total, Latency::of([(ms * 1_000_000, count)]));
         total.counts.planned += count;
-        total.counts.failures[FailureKind::Unsent.index()] = count;
+        total.counts.failures[LoadFailure::Unsent.index()] = count;
         for times in [&mut total.response, &mut total.lag, &mut total.bounds.response, &mut total.bounds.lag] {
             times.add(&waits);
         }
@@ -391,7 +391,7 @@ mod tests {
         (record.settings.rate, record.settings.shape) = (None, resound_load::Shape::Closed);
         record.total.response = Latency::default();
         record.total.lag = Latency::default();
-        record.total.counts.failures[FailureKind::Refused.index()] = 200;
+        record.total.counts.failures[LoadFailure::Refused.index()] = 200;
         record.total.counts.opened = 70;
         record.total.counts.unconnected = 200;
         let run = |share: f64| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound_load::FailureKind;
+use resound_load::LoadFailure;
 
 use super::run::KINDS;
 use super::verdict::WRONG;
@@ -18,7 +18,7 @@ pub(super) enum Metric {
     },
     Errors,
     /// Failures of one class.
-    Failed(FailureKind),
+    Failed(LoadFailure),
     /// The share of due messages that were not answered.
     Loss,
     Rate,
@@ -44,7 +44,7 @@ impl Metric {
             "send-rate" => Some(Self::SendRate),
             "connect-rate" => Some(Self::ConnectRate),
             "goodput" => Some(Self::Goodput),
-            name => FailureKind::named(name).map(Self::Failed),
+            name => LoadFailure::named(name).map(Self::Failed),
         };
         if plain.is_some() {
             return plain;
@@ -114,12 +114,12 @@ impl Metric {
 
     /// The classes that the metric counts. A gate on a sum does not limit wrong answers and unsent
     /// messages: only a gate on their own class does.
-    pub(super) fn forgives(&self) -> Vec<FailureKind> {
-        let by_name = |class: &FailureKind| WRONG.contains(class) || *class == FailureKind::Unsent;
+    pub(super) fn forgives(&self) -> Vec<LoadFailure> {
+        let by_name = |class: &LoadFailure| WRONG.contains(class) || *class == LoadFailure::Unsent;
         match self {
-            Self::Errors => FailureKind::ALL.into_iter().filter(|class| !by_name(class)).collect(),
+            Self::Errors => LoadFailure::ALL.into_iter().filter(|class| !by_name(class)).collect(),
             Self::Failed(class) => vec![*class],
-            Self::Loss => vec![FailureKind::Missing],
+            Self::Loss => vec![LoadFailure::Missing],
             _ => Vec::new(),
         }
     }

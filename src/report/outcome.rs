@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use resound_load::FailureKind;
+use resound_load::LoadFailure;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::comparison::Compared;
@@ -54,7 +54,7 @@ pub(crate) struct GateOutcome {
     pub(crate) settled_by: Option<String>,
     /// The classes of failures that the gate limits: below its limit they fail nothing.
     #[serde(skip)]
-    pub(crate) forgives: Vec<FailureKind>,
+    pub(crate) forgives: Vec<LoadFailure>,
 }
 
 /// A verdict as files have it.

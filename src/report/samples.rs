@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use resound_load::{
-    Arrivals, Counts, Failure, FailureKind, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes,
+    Arrivals, Counts, Failure, Generator, Interval, Latency, LoadFailure, Mode, Record, Settings, Shape, Sizes,
     Timestamps,
 };
 
@@ -91,17 +91,17 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
     let mut failures = Vec::new();
     if with_errors {
         for (n, class, sequence) in [
-            (4, FailureKind::Reset, None),
-            (17, FailureKind::Missing, Some(812)),
-            (17, FailureKind::Missing, Some(813)),
-            (21, FailureKind::Corrupt, Some(9_001)),
+            (4, LoadFailure::Reset, None),
+            (17, LoadFailure::Missing, Some(812)),
+            (17, LoadFailure::Missing, Some(813)),
+            (21, LoadFailure::Corrupt, Some(9_001)),
         ] {
             let counts = &mut intervals[n as usize].counts;
             counts.failures[class.index()] += 1;
             // Unanswered messages besides the failures: a reset loses those in flight, three here.
             let unanswered = match class {
-                FailureKind::Reset => 3,
-                FailureKind::Missing => 1,
+                LoadFailure::Reset => 3,
+                LoadFailure::Missing => 1,
                 _ => 0,
             };
             counts.planned += unanswered;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use resound_console::escape;
-use resound_load::{Bounded, Counts, FailureKind, Figure, Interval, Mode, RampStep, Shape, Timestamps};
+use resound_load::{Bounded, Counts, Figure, Interval, LoadFailure, Mode, RampStep, Shape, Timestamps};
 
 use super::bars;
 use super::comparison::Compared;
@@ -108,7 +108,7 @@ fn figures(page: &mut Page, run: &Run) {
         messages += &format!("; {} unanswered", units::count(counts.unanswered));
     }
     if counts.planned != counts.sent {
-        let unsent = counts.failed(FailureKind::Unsent);
+        let unsent = counts.failed(LoadFailure::Unsent);
         messages += &format!("; {} planned, {} never sent", units::count(counts.planned), units::count(unsent));
         if counts.lagged > 0 {
             messages += &format!(" and {} that the generator itself never sent", units::count(counts.lagged));
@@ -185,8 +185,8 @@ fn over_time(page: &mut Page, run: &Run) {
 }
 
 /// `2 reset, 1 missing`: the classes with failures, filtered by `wanted`.
-pub(crate) fn by_class(counts: &Counts, wanted: impl Fn(FailureKind) -> bool) -> String {
-    let classes = FailureKind::ALL.iter().filter(|&&class| counts.failed(class) > 0 && wanted(class));
+pub(crate) fn by_class(counts: &Counts, wanted: impl Fn(LoadFailure) -> bool) -> String {
+    let classes = LoadFailure::ALL.iter().filter(|&&class| counts.failed(class) > 0 && wanted(class));
     classes.map(|&class| format!("{} {class}", units::count(counts.failed(class)))).collect::<Vec<_>>().join(", ")
 }
 
@@ -269,7 +269,7 @@ fn errors(page: &mut Page, run: &Run) {
         return;
     }
     page.section("Errors");
-    for class in FailureKind::ALL {
+    for class in LoadFailure::ALL {
         if let Some(text) = when(class, &record.total.counts, &record.intervals) {
             page.wrapped(&format!("  {:<LABEL$}", class.name()), &" ".repeat(LABEL + 2), &text);
         }
@@ -292,7 +292,7 @@ fn errors(page: &mut Page, run: &Run) {
 }
 
 /// The number of failures of a class and their times; `None` without any.
-pub(crate) fn when(class: FailureKind, total: &Counts, intervals: &[Interval]) -> Option<String> {
+pub(crate) fn when(class: LoadFailure, total: &Counts, intervals: &[Interval]) -> Option<String> {
     let n = Some(total.failed(class)).filter(|n| *n > 0)?;
     let with: Vec<_> = intervals.iter().filter(|interval| interval.counts.failed(class) > 0).collect();
     let (Some(first), Some(last)) = (with.first(), with.last()) else { return Some(units::count(n)) };

@@ -1,19 +1,19 @@
 //! The exit code of a run.
 
-use resound_load::{Counts, FailureKind};
+use resound_load::{Counts, LoadFailure};
 
 use super::outcome::GateOutcome;
 use super::run::Run;
 use crate::{exit, units};
 
 /// Wrong answers. Each one is a defect of the target: in a healthy network their number is zero.
-pub(super) const WRONG: [FailureKind; 6] = [
-    FailureKind::Mismatch,
-    FailureKind::Corrupt,
-    FailureKind::Reordered,
-    FailureKind::Duplicate,
-    FailureKind::Truncated,
-    FailureKind::Extra,
+pub(super) const WRONG: [LoadFailure; 6] = [
+    LoadFailure::Mismatch,
+    LoadFailure::Corrupt,
+    LoadFailure::Reordered,
+    LoadFailure::Duplicate,
+    LoadFailure::Truncated,
+    LoadFailure::Extra,
 ];
 
 /// The exit code. In order of precedence: the run was cut short, no connection was made, a gate
@@ -23,7 +23,7 @@ pub(super) const WRONG: [FailureKind; 6] = [
 /// that cannot be judged at all: no gate asked for that.
 pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome], forgives_doubt: bool) -> u8 {
     let failed = unforgiven(run, outcomes);
-    let is_verdict = |class: &FailureKind| WRONG.contains(class) || *class == FailureKind::Missing;
+    let is_verdict = |class: &LoadFailure| WRONG.contains(class) || *class == LoadFailure::Missing;
     if run.record.cut_short && !run.unread {
         exit::SIGNAL
     } else if run.had_only_failures() {
@@ -75,10 +75,10 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
 }
 
 /// The classes with failures that no gate limits.
-pub(crate) fn unforgiven(run: &Run, outcomes: &[GateOutcome]) -> Vec<FailureKind> {
-    let happened = |class: &FailureKind| run.record.total.counts.failed(*class) > 0;
-    let is_forgiven = |class: &FailureKind| outcomes.iter().any(|outcome| outcome.forgives.contains(class));
-    FailureKind::ALL.into_iter().filter(|class| happened(class) && !is_forgiven(class)).collect()
+pub(crate) fn unforgiven(run: &Run, outcomes: &[GateOutcome]) -> Vec<LoadFailure> {
+    let happened = |class: &LoadFailure| run.record.total.counts.failed(*class) > 0;
+    let is_forgiven = |class: &LoadFailure| outcomes.iter().any(|outcome| outcome.forgives.contains(class));
+    LoadFailure::ALL.into_iter().filter(|class| happened(class) && !is_forgiven(class)).collect()
 }
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
     use super::super::samples;
     use super::*;
 
-    fn run(classes: &[FailureKind], cut_short: bool) -> Run {
+    fn run(classes: &[LoadFailure], cut_short: bool) -> Run {
         let mut record = samples::record(10, 1, false);
         record.cut_short = cut_short;
         for class in classes {
@@ -103,16 +103,16 @@ mod tests {
 
     #[test]
     fn the_exit_code_follows_the_order_of_precedence() {
-        let code = |classes: &[FailureKind], cut_short, gates: &[&str]| code(&run(classes, cut_short), gates);
+        let code = |classes: &[LoadFailure], cut_short, gates: &[&str]| code(&run(classes, cut_short), gates);
         assert_eq!(code(&[], false, &[]), 0);
-        assert_eq!(code(&[FailureKind::Reset], false, &[]), exit::NETWORK);
-        assert_eq!(code(&[FailureKind::Corrupt, FailureKind::Reset], false, &[]), exit::VERDICT);
-        assert_eq!(code(&[FailureKind::Missing], false, &[]), exit::VERDICT);
-        assert_eq!(code(&[FailureKind::Reset], false, &["p50>1h"]), exit::NETWORK);
-        assert_eq!(code(&[FailureKind::Reset, FailureKind::Missing], false, &["errors>2"]), 0);
-        assert_eq!(code(&[FailureKind::Reset, FailureKind::Missing], false, &["errors>1"]), exit::VERDICT);
+        assert_eq!(code(&[LoadFailure::Reset], false, &[]), exit::NETWORK);
+        assert_eq!(code(&[LoadFailure::Corrupt, LoadFailure::Reset], false, &[]), exit::VERDICT);
+        assert_eq!(code(&[LoadFailure::Missing], false, &[]), exit::VERDICT);
+        assert_eq!(code(&[LoadFailure::Reset], false, &["p50>1h"]), exit::NETWORK);
+        assert_eq!(code(&[LoadFailure::Reset, LoadFailure::Missing], false, &["errors>2"]), 0);
+        assert_eq!(code(&[LoadFailure::Reset, LoadFailure::Missing], false, &["errors>1"]), exit::VERDICT);
         assert_eq!(code(&[], true, &[]), exit::SIGNAL);
-        assert_eq!(code(&[FailureKind::Corrupt], true, &[]), exit::SIGNAL);
+        assert_eq!(code(&[LoadFailure::Corrupt], true, &[]), exit::SIGNAL);
         assert_eq!(code(&[], true, &["rate>0"]), exit::SIGNAL);
     }
 
@@ -126,14 +126,14 @@ mod tests {
             assert_eq!(code(&run, &[&format!("{wrong}>1")]), 0, "{wrong}");
             assert_eq!(code(&run, &[&format!("{wrong}>0")]), exit::VERDICT, "{wrong}");
         }
-        assert_eq!(code(&run(&[FailureKind::Missing], false), &["loss>50%"]), 0);
-        assert_eq!(code(&run(&[FailureKind::Reset], false), &["loss>50%"]), exit::NETWORK);
-        assert_eq!(code(&run(&[FailureKind::Reset, FailureKind::Eof], false), &["reset>9"]), exit::NETWORK);
+        assert_eq!(code(&run(&[LoadFailure::Missing], false), &["loss>50%"]), 0);
+        assert_eq!(code(&run(&[LoadFailure::Reset], false), &["loss>50%"]), exit::NETWORK);
+        assert_eq!(code(&run(&[LoadFailure::Reset, LoadFailure::Eof], false), &["reset>9"]), exit::NETWORK);
     }
 
     #[test]
     fn unsent_messages_are_allowed_only_by_their_own_gate() {
-        let run = run(&[FailureKind::Unsent], false);
+        let run = run(&[LoadFailure::Unsent], false);
         assert_eq!(code(&run, &[]), exit::NETWORK);
         for gate in ["errors>9", "loss>50%", "missing>9", "refused>9"] {
             assert_eq!(code(&run, &[gate]), exit::NETWORK, "{gate}");
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(code(&Run::of(lagged.clone()), &[]), exit::CANNOT_TELL);
         let [mut cut, mut failed] = [lagged.clone(), lagged.clone()];
         cut.cut_short = true;
-        failed.total.counts.failures[FailureKind::Reset.index()] = 1;
+        failed.total.counts.failures[LoadFailure::Reset.index()] = 1;
         assert_eq!(code(&Run::of(cut), &[]), exit::SIGNAL);
         assert_eq!(code(&Run::of(failed.clone()), &[]), exit::NETWORK);
         assert_eq!(code(&Run::of(failed.clone()), &["errors>9"]), exit::CANNOT_TELL);
@@ -179,7 +179,7 @@ mod tests {
         }
         // A certain result is not in doubt.
         assert_eq!(without_doubt(&kept, &["p99.9>1h", "rate>0"]), exit::VERDICT);
-        assert_eq!(without_doubt(&run(&[FailureKind::Reset], false), &["p99.9>1h"]), exit::NETWORK);
+        assert_eq!(without_doubt(&run(&[LoadFailure::Reset], false), &["p99.9>1h"]), exit::NETWORK);
         assert_eq!(without_doubt(&run(&[], true), &["p99.9>1h"]), exit::SIGNAL);
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn no_gate_excuses_an_unreachable_target() {
         let mut record = samples::empty().record;
-        record.total.counts.failures[FailureKind::Refused.index()] = 3;
+        record.total.counts.failures[LoadFailure::Refused.index()] = 3;
         assert_eq!(code(&Run::of(record.clone()), &["errors>9"]), exit::NETWORK);
         assert_eq!(code(&Run::of(record), &["errors>0", "p99>1s"]), exit::NETWORK);
     }

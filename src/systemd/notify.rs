@@ -110,7 +110,7 @@ impl ServiceNotifier {
         };
         loop {
             // A worker that is stuck does not acknowledge this, and nothing is sent.
-            handle.pulse().await;
+            handle.heartbeat().await;
             let (open, status) = (counted(handle.clients() as u64, "open connection"), state.status().clone());
             state.send(&format!("WATCHDOG=1\nSTATUS={status} ({open})"));
             tokio::time::sleep(interval).await;

@@ -14,11 +14,11 @@ use crate::systemd::ServiceNotifier;
 
 /// Sockets that no other process gets.
 #[derive(Default)]
-pub(crate) struct NoHeritage {
+pub(crate) struct NoHandover {
     handed_over: watch::Sender<bool>,
 }
 
-impl NoHeritage {
+impl NoHandover {
     pub(crate) fn handed_over(&self) -> HandedOver {
         self.handed_over.subscribe()
     }
@@ -63,19 +63,19 @@ impl NoProgram {
 /// Serves from the start to the end.
 pub(crate) struct LoneUpgrader {
     notifier: ServiceNotifier,
-    _heritage: NoHeritage,
+    _handover: NoHandover,
 }
 
 impl LoneUpgrader {
     pub(crate) fn new(
         _program: Option<NoProgram>,
         settings: UpgradeSettings,
-        heritage: NoHeritage,
+        handover: NoHandover,
         notifier: &ServiceNotifier,
         _predecessor: Option<NoPredecessor>,
     ) -> Self {
         let _ = (settings.timeout, settings.start_timeout, settings.refusal);
-        Self { notifier: notifier.clone(), _heritage: heritage }
+        Self { notifier: notifier.clone(), _handover: handover }
     }
 
     pub(crate) fn wait_for_turn(&mut self, _is_to_end: &dyn Fn() -> bool) -> Result<()> {

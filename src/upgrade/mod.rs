@@ -7,7 +7,7 @@
 #[cfg(not(unix))]
 mod elsewhere;
 #[cfg(unix)]
-mod heritage;
+mod handover_sockets;
 #[cfg(unix)]
 mod predecessor;
 #[cfg(unix)]
@@ -25,10 +25,10 @@ use tokio::sync::watch;
 
 #[cfg(not(unix))]
 pub(crate) use self::elsewhere::{
-    LoneUpgrader as Upgrader, NoHeritage as Heritage, NoPredecessor as Predecessor, NoProgram as StartedProgram,
+    LoneUpgrader as Upgrader, NoHandover as HandoverSockets, NoPredecessor as Predecessor, NoProgram as StartedProgram,
 };
 #[cfg(unix)]
-pub(crate) use self::heritage::Heritage;
+pub(crate) use self::handover_sockets::HandoverSockets;
 #[cfg(unix)]
 pub(crate) use self::predecessor::Predecessor;
 #[cfg(unix)]

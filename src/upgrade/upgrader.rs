@@ -10,7 +10,7 @@ use resound_console::Console;
 use tokio::time::timeout;
 
 use super::UpgradeSettings;
-use super::heritage::Heritage;
+use super::handover_sockets::HandoverSockets;
 use super::predecessor::Predecessor;
 use super::program::StartedProgram;
 use super::successor::Successor;
@@ -25,7 +25,7 @@ const STEP: Duration = Duration::from_secs(10);
 pub(crate) struct Upgrader {
     program: Option<StartedProgram>,
     settings: UpgradeSettings,
-    heritage: Heritage,
+    handover: HandoverSockets,
     signal: CaughtSignals,
     notifier: ServiceNotifier,
     predecessor: Option<Predecessor>,
@@ -36,7 +36,7 @@ impl Upgrader {
     pub(crate) fn new(
         program: Option<StartedProgram>,
         settings: UpgradeSettings,
-        heritage: Heritage,
+        handover: HandoverSockets,
         notifier: &ServiceNotifier,
         predecessor: Option<Predecessor>,
     ) -> Self {
@@ -45,7 +45,7 @@ impl Upgrader {
             notifier.be_silent();
         }
         let (signal, notifier) = (CaughtSignals::upgrade(), notifier.clone());
-        Self { program, settings, heritage, signal, notifier, predecessor }
+        Self { program, settings, handover, signal, notifier, predecessor }
     }
 
     /// Waits until this process may serve: at once, unless it replaces another one.
@@ -53,7 +53,7 @@ impl Upgrader {
         let turn = self.predecessor.as_mut().map_or(Ok(()), |predecessor| predecessor.wait_for_turn(is_to_end));
         if turn.is_err() {
             // The files of the other process are not this one's.
-            self.heritage.remove_files();
+            self.handover.remove_files();
         }
         turn
     }
@@ -70,7 +70,7 @@ impl Upgrader {
         let mut ending = pin!(ending);
         if let Some(predecessor) = self.predecessor.take() {
             tokio::select! {
-                files = predecessor.replace() => self.heritage.own(&files),
+                files = predecessor.replace() => self.handover.own(&files),
                 () = &mut ending => return,
             }
         }
@@ -107,11 +107,11 @@ impl Upgrader {
             }
         }
         // Before the last owner is gone.
-        self.heritage.served().for_each(Listener::leave_file);
+        self.handover.served().for_each(Listener::leave_file);
         // Before the new process tells systemd anything.
         self.notifier.main_process(successor.pid());
         successor.release().await;
-        std::mem::take(&mut self.heritage).hand_over();
+        std::mem::take(&mut self.handover).hand_over();
         console.upgraded(successor.pid(), handle.clients(), self.settings.timeout);
         Ok(Some(successor))
     }
@@ -129,7 +129,7 @@ impl Upgrader {
         // From here on nothing interrupts: at the end one of the two accepts.
         if let Err(why) = take_turns(handle, successor).await {
             successor.kill();
-            let again = self.heritage.served().map(Listener::share).collect();
+            let again = self.handover.served().map(Listener::share).collect();
             // A worker that is stuck begins once it goes on.
             let Ok(begun) = timeout(STEP, handle.listen(again)).await else {
                 return Err(why.context("its worker is stuck, and accepts again once it goes on"));
@@ -152,7 +152,7 @@ impl Upgrader {
             bail!("{refusal}");
         }
         let program = self.program.as_ref().context("the path of this program is not known")?;
-        Successor::start(program, self.heritage.sockets())
+        Successor::start(program, self.handover.sockets())
     }
 
     /// Waits until the new process can serve. Returns `false` if this one is to end instead.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use resound::{Address, Dial};
+use resound::{Address, DialOptions};
 use resound_console::json;
 use resound_verdict::FarKind;
 use resound_verdict::watch::{WatchCounts, WatchEpisode, WatchRecord, WatchSecond};
@@ -25,7 +25,7 @@ fn plan(gates: &[&str]) -> WatchPlan {
     WatchPlan {
         connect: Connect {
             address: Address::parse("127.0.0.1:8888", 0).unwrap(),
-            dial: Dial::default(),
+            dial: DialOptions::default(),
             patience: RetryPolicy::Retry(0),
             listen: false,
             nagle: false,

@@ -77,7 +77,7 @@ impl End {
                 self.conn.closed(self.now, &mut ());
                 return;
             }
-            let asks = self.conn.take_socket_wishes().is_some_and(|wishes| wishes.report);
+            let asks = self.conn.take_socket_requests().is_some_and(|requests| requests.report);
             action = match (asks, n) {
                 (true, _) => self.conn.socket(self.now, &SocketReport::default(), &mut out, &mut ()),
                 (false, 0) => return,

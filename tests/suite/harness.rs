@@ -129,13 +129,13 @@ pub(crate) fn engine(name: &str) -> Engine {
 pub(crate) fn server(engine: Engine) -> Server {
     let server = Server::new().engine(engine).inject_ring_faults(faults()).workers(NonZeroUsize::new(2).unwrap());
     let server = server.limits(patient());
-    let tls = SECURE.get().then(crate::tunnel::opening);
+    let tls = SECURE.get().then(crate::tunnel::handshake);
     match (PROXY.get(), tls) {
         (None, None) => server,
-        (None, Some(tls)) => server.opening(tls),
-        (Some(_), tls) => server.opening(move |conn| {
-            let opening = tls.as_ref().map_or_else(Handshake::new, |tls| tls(conn));
-            opening.expect_header(Proxies::local().header_reader(conn))
+        (None, Some(tls)) => server.handshake(tls),
+        (Some(_), tls) => server.handshake(move |conn| {
+            let handshake = tls.as_ref().map_or_else(Handshake::new, |tls| tls(conn));
+            handshake.expect_header(Proxies::local().header_reader(conn))
         }),
     }
 }
@@ -158,11 +158,12 @@ pub(crate) fn begins() -> Option<Box<resound::server::HandshakeFactory>> {
         return None;
     }
     Some(Box::new(move |conn| {
-        let mut opening = Handshake::new();
+        let mut handshake = Handshake::new();
         if let Some(version) = version {
-            opening = opening.header(Header::new(version, Addresses::of(&conn.local, &conn.peer)).encode().unwrap());
+            handshake =
+                handshake.header(Header::new(version, Addresses::of(&conn.local, &conn.peer)).encode().unwrap());
         }
-        if secure { opening.tls_client(crate::tunnel::client()) } else { opening }
+        if secure { handshake.tls_client(crate::tunnel::client()) } else { handshake }
     }))
 }
 

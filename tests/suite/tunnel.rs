@@ -21,7 +21,7 @@ pub(crate) fn identity() -> &'static Identity {
 pub(crate) const HINT: &[u8] = b"Error: this server speaks TLS (resound client --tls)\n";
 
 /// The server's end of it.
-pub(crate) fn opening() -> impl Fn(&resound::ConnInfo) -> Handshake + Send + Sync + 'static {
+pub(crate) fn handshake() -> impl Fn(&resound::ConnInfo) -> Handshake + Send + Sync + 'static {
     let server = TlsServer::new(&TlsServerSettings::new(identity().clone())).unwrap().hint(HINT);
     move |_| Handshake::new().tls_server(&server)
 }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::FailureKind;
+use super::LoadFailure;
 use super::judge::{AllowedAnswers, Finding, judge};
 use super::payload::Message;
 use super::rules::Rules;
@@ -40,13 +40,13 @@ pub(super) enum AnswerEvent {
     /// The answer is complete, and right where answers are verified.
     Answered(SendTimes),
     /// The answer is complete, and wrong or out of order: class, sequence number, detail.
-    Wrong(SendTimes, FailureKind, u64, String),
+    Wrong(SendTimes, LoadFailure, u64, String),
     /// Later answers arrived, and this one did not.
     Missing(SendTimes, u64),
     /// The connection ended before the answer was complete.
     Unanswered(SendTimes),
     /// A fault that settles no message; it concerns this one, or none.
-    Failure(FailureKind, Option<u64>, String),
+    Failure(LoadFailure, Option<u64>, String),
     /// The stream cannot be followed any further.
     Lost,
 }
@@ -213,7 +213,7 @@ impl Answers {
     }
 
     /// The stream cannot be followed any further.
-    fn lose(&mut self, fault: FailureKind, sequence: Option<u64>, what: String, emit: &mut impl FnMut(AnswerEvent)) {
+    fn lose(&mut self, fault: LoadFailure, sequence: Option<u64>, what: String, emit: &mut impl FnMut(AnswerEvent)) {
         self.lost = true;
         self.unexplained.clear();
         emit(AnswerEvent::Failure(fault, sequence, what));
@@ -224,7 +224,7 @@ impl Answers {
     fn resynchronise(&mut self, last: bool, emit: &mut impl FnMut(AnswerEvent)) -> bool {
         if !self.rules.verify {
             // Answers are only counted, so wrong bytes are surplus bytes.
-            self.lose(FailureKind::Extra, None, "more bytes came than were expected".into(), emit);
+            self.lose(LoadFailure::Extra, None, "more bytes came than were expected".into(), emit);
             return false;
         }
         let mut is_right = false;
@@ -265,12 +265,12 @@ impl Answers {
                 let at = self.skipped.iter().position(|&(skipped, _)| skipped == sequence);
                 if let Some((_, sent)) = at.and_then(|at| self.skipped.remove(at)) {
                     let what = format!("its answer came behind that of message {}", self.next.saturating_sub(1));
-                    emit(AnswerEvent::Wrong(sent, FailureKind::Reordered, sequence, what));
+                    emit(AnswerEvent::Wrong(sent, LoadFailure::Reordered, sequence, what));
                 }
             }
             Finding::Repeated(sequence, len) => {
                 self.skip_answer(len);
-                emit(AnswerEvent::Failure(FailureKind::Duplicate, Some(sequence), "its answer came once more".into()));
+                emit(AnswerEvent::Failure(LoadFailure::Duplicate, Some(sequence), "its answer came once more".into()));
             }
             Finding::Wrong(fault, len, what) => {
                 self.unexplained.drain(..len.min(self.unexplained.len()));

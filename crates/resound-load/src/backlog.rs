@@ -8,13 +8,13 @@ use super::{Bucket, Record};
 /// Messages by the time from which they wait, in bounded memory: of many times neighbours are
 /// merged.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub(super) struct MessageBacklog {
     /// A time's bucket is the time shifted right by this.
     shift: u32,
     buckets: BTreeMap<u64, u64>,
 }
 
-impl Backlog {
+impl MessageBacklog {
     /// The largest number of buckets.
     const MOST: usize = 4096;
 
@@ -62,13 +62,13 @@ impl Backlog {
 #[derive(Debug, Default)]
 pub(super) struct UnfinishedMessages {
     /// Planned and never sent, because the connection was blocked or missing; by planned time.
-    pub(super) unsent: Backlog,
+    pub(super) unsent: MessageBacklog,
     /// Planned and never sent, because the generator itself was too slow; by planned time.
-    pub(super) lagged: Backlog,
+    pub(super) lagged: MessageBacklog,
     /// Given up before the run was over, by planned time.
-    pub(super) unanswered: Backlog,
+    pub(super) unanswered: MessageBacklog,
     /// The same messages, by the time at which they were sent.
-    pub(super) unanswered_sent: Backlog,
+    pub(super) unanswered_sent: MessageBacklog,
     /// The first connections with unsent messages, and the planned time of the first of these.
     pub(super) named: Vec<(u64, u64)>,
 }
@@ -97,13 +97,13 @@ impl UnfinishedMessages {
 mod tests {
     use super::*;
 
-    fn count(backlog: &Backlog) -> u64 {
+    fn count(backlog: &MessageBacklog) -> u64 {
         backlog.buckets().map(|bucket| bucket.count).sum()
     }
 
     #[test]
     fn few_times_are_kept_exactly() {
-        let mut backlog = Backlog::default();
+        let mut backlog = MessageBacklog::default();
         for since in [7, 1_000_000_007, 7, u64::MAX] {
             backlog.add(since, 2);
         }
@@ -113,15 +113,15 @@ mod tests {
 
     #[test]
     fn many_times_are_merged_with_their_neighbours() {
-        let (mut one, mut other) = (Backlog::default(), Backlog::default());
+        let (mut one, mut other) = (MessageBacklog::default(), MessageBacklog::default());
         for n in 0..100_000_u64 {
             one.add(n * 50_000, 1);
-            assert!(one.buckets.len() <= Backlog::MOST);
+            assert!(one.buckets.len() <= MessageBacklog::MOST);
         }
         other.add(3, 5);
         other.append(&mut one);
         assert_eq!((count(&other), count(&one)), (100_005, 0));
-        assert!(other.buckets.len() <= Backlog::MOST);
+        assert!(other.buckets.len() <= MessageBacklog::MOST);
         // Five seconds in four thousand buckets: none is wider than the next power of two.
         assert!(other.buckets().all(|bucket| bucket.to - bucket.from < 5_000_000_000 / 2048), "{:?}", other.shift);
         one.append(&mut other);

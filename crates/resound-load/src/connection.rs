@@ -14,7 +14,7 @@ use super::run_config::{MOST_IN_FLIGHT, Pace, RunConfig, TrafficPattern};
 use super::schedule::Schedule;
 use super::slot::{ConnectionSlot, ReturnedSlots};
 use super::tally::Tally;
-use super::{Counts, FailureKind, stall};
+use super::{Counts, LoadFailure, stall};
 use resound::CloseReason;
 use resound_proto::{Cx, Service};
 
@@ -306,8 +306,8 @@ impl LoadConnection {
         let Some((sequence, oldest)) = self.answers.oldest().filter(|_| self.is_timed_out(now)) else { return false };
         let waited = super::figures::latency(Duration::from_nanos(now - oldest.sent));
         let (class, what) = match self.answers.is_partial() {
-            true => (FailureKind::Truncated, format!("the rest of its answer has not come for {waited}")),
-            false => (FailureKind::Timeout, format!("no answer for {waited}")),
+            true => (LoadFailure::Truncated, format!("the rest of its answer has not come for {waited}")),
+            false => (LoadFailure::Timeout, format!("no answer for {waited}")),
         };
         self.fail(class, Some(sequence), what, cx.now(), tally);
         self.failure = ConnectionFailure::TimedOut;
@@ -315,7 +315,7 @@ impl LoadConnection {
         true
     }
 
-    fn fail(&mut self, class: FailureKind, sequence: Option<u64>, what: String, at: Instant, tally: &mut Tally) {
+    fn fail(&mut self, class: LoadFailure, sequence: Option<u64>, what: String, at: Instant, tally: &mut Tally) {
         self.failure = ConnectionFailure::Reported;
         tally.record_failure(self.config.failure(class, at, self.answers.connection, sequence, what));
     }
@@ -324,7 +324,7 @@ impl LoadConnection {
     fn fail_at_eof(&mut self, at: Instant, tally: &mut Tally) {
         let oldest = self.answers.oldest().map(|(sequence, _)| sequence);
         let is_partial = oldest.is_some() && self.answers.is_partial();
-        let class = if is_partial { FailureKind::Truncated } else { FailureKind::Eof };
+        let class = if is_partial { LoadFailure::Truncated } else { LoadFailure::Eof };
         let what = format!("the target closed the connection; {}", self.answers.describe_in_flight());
         self.fail(class, oldest, what, at, tally);
     }
@@ -343,7 +343,7 @@ impl LoadConnection {
         }
         if let Some(at) = wrong {
             let what = format!("byte {at} of what came is not of the pattern of RFC 864");
-            self.fail(FailureKind::Corrupt, None, what, cx.now(), tally);
+            self.fail(LoadFailure::Corrupt, None, what, cx.now(), tally);
         }
         wrong.is_none()
     }
@@ -411,7 +411,7 @@ impl Service for LoadConnection {
             }
             TrafficPattern::Swallowed => {
                 let what = "the target answered, but discard mode expects no answer".into();
-                self.fail(FailureKind::Extra, None, what, cx.now(), &mut tally);
+                self.fail(LoadFailure::Extra, None, what, cx.now(), &mut tally);
                 return self.give_up(cx);
             }
         }
@@ -478,7 +478,7 @@ impl Service for LoadConnection {
             if !why.is_orderly() && *why != CloseReason::Cut {
                 let sequence = self.answers.oldest().map(|(sequence, _)| sequence);
                 let what = format!("{why}; {}", self.answers.describe_in_flight());
-                self.fail(FailureKind::from(*why), sequence, what, at, &mut tally);
+                self.fail(LoadFailure::from(*why), sequence, what, at, &mut tally);
             } else if self.failure == ConnectionFailure::EarlyEof {
                 self.fail_at_eof(at, &mut tally);
             }

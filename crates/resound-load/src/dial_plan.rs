@@ -12,7 +12,7 @@ use super::connection::LoadConnection;
 use super::nanos::nanos;
 use super::run_config::RunConfig;
 use super::slot::{ConnectionSlot, ReturnedSlots};
-use super::{FailureKind, RampSteps};
+use super::{LoadFailure, RampSteps};
 use resound::CloseReason;
 use resound::client::{DialPlan, DialRequest, DialTiming, FailureClass, NextDial};
 use resound::server::HandshakeFactory;
@@ -35,7 +35,7 @@ pub(super) struct DialRoute {
     pub(super) ramp: Option<RampSteps>,
     pub(super) warm_up: Duration,
     /// The handshake before the messages.
-    pub(super) opening: Option<Arc<HandshakeFactory>>,
+    pub(super) handshake: Option<Arc<HandshakeFactory>>,
 }
 
 impl DialRoute {
@@ -83,7 +83,7 @@ impl LoadDialPlan {
     }
 
     /// Records an attempt that failed, and returns its slot.
-    fn record_failure(&mut self, request: &DialRequest, class: FailureKind, what: String, now: Instant) {
+    fn record_failure(&mut self, request: &DialRequest, class: LoadFailure, what: String, now: Instant) {
         let Some(mut slot) = self.dialling.remove(&request.number) else { return };
         let failure = self.config.failure(class, now, slot.connection(&self.config), None, what);
         let mut tally = self.config.tallies.of(self.worker);
@@ -134,8 +134,8 @@ impl DialPlan for LoadDialPlan {
         NextDial::Dial(request)
     }
 
-    fn opening(&mut self, _request: &DialRequest, conn: &ConnInfo) -> Handshake {
-        self.route.opening.as_ref().map_or_else(Handshake::new, |opening| opening(conn))
+    fn handshake(&mut self, _request: &DialRequest, conn: &ConnInfo) -> Handshake {
+        self.route.handshake.as_ref().map_or_else(Handshake::new, |handshake| handshake(conn))
     }
 
     fn answered(&mut self, request: &DialRequest, timing: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
@@ -145,7 +145,7 @@ impl DialPlan for LoadDialPlan {
             tally.counts.opened += 1;
             tally.connect.record(nanos(timing.connect));
             if let Some(tls) = &conn.tls {
-                tally.handshake.record(nanos(timing.opening));
+                tally.handshake.record(nanos(timing.handshake));
                 let _ = self.config.negotiated_tls.get_or_init(|| Arc::clone(tls));
             }
         }
@@ -161,7 +161,7 @@ impl DialPlan for LoadDialPlan {
     }
 
     fn failed(&mut self, request: &DialRequest, error: &io::Error, now: Instant) {
-        let class = FailureClass::of(error).map_or(FailureKind::Unreachable, FailureKind::from);
+        let class = FailureClass::of(error).map_or(LoadFailure::Unreachable, LoadFailure::from);
         self.record_failure(request, class, explained(error, request), now);
     }
 
@@ -173,12 +173,12 @@ impl DialPlan for LoadDialPlan {
                 slot.dial_abandoned(&self.config, now, &mut self.config.tallies.of(self.worker));
                 return self.returned.borrow_mut().push((slot, false));
             }
-            CloseReason::Tls(failure) => (FailureKind::Tls, format!("no TLS: {failure}")),
+            CloseReason::Tls(failure) => (LoadFailure::Tls, format!("no TLS: {failure}")),
             CloseReason::OpeningTimeout => {
-                (FailureKind::Timeout, format!("no TLS handshake for {}", super::figures::latency(self.route.timeout)))
+                (LoadFailure::Timeout, format!("no TLS handshake for {}", super::figures::latency(self.route.timeout)))
             }
             CloseReason::LeftEarly => {
-                (FailureKind::Eof, "the target closed the connection within the TLS handshake".into())
+                (LoadFailure::Eof, "the target closed the connection within the TLS handshake".into())
             }
             why => (why.into(), format!("{why}, within the TLS handshake")),
         };

@@ -39,10 +39,10 @@ pub struct Load {
     pub warm_up: Duration,
     /// How long an answer may take; after that its connection is reset.
     pub timeout: Duration,
-    /// How long connecting may take, and then how long `opening` may.
+    /// How long connecting may take, and then how long `handshake` may.
     pub connect_timeout: Duration,
     /// The handshake before the messages of each connection: a PROXY header, TLS. `None`: none.
-    pub opening: Option<Box<HandshakeFactory>>,
+    pub handshake: Option<Box<HandshakeFactory>>,
     /// Local addresses to connect from, in turn. Empty: the system chooses.
     pub sources: Vec<IpAddr>,
     /// The engine.
@@ -126,7 +126,7 @@ impl Load {
             from,
             ramp: self.ramp_of(RampVariable::Connections).cloned(),
             warm_up: self.warm_up,
-            opening: self.opening.take().map(Arc::from),
+            handshake: self.handshake.take().map(Arc::from),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Every byte is a function of its message, so each explanation predicts the bytes that follow, and
 //! the bytes decide between explanations.
 
-use super::FailureKind;
+use super::LoadFailure;
 use super::rules::Rules;
 
 /// This many matching bytes, beyond the prefix that all answers share, are no coincidence.
@@ -41,9 +41,9 @@ pub(super) enum Finding {
     /// They are an answer that arrived before: its number and its length.
     Repeated(u64, usize),
     /// They are the next answer with this fault, and so many bytes of it.
-    Wrong(FailureKind, usize, String),
+    Wrong(LoadFailure, usize, String),
     /// Nothing explains them.
-    Unexplained(FailureKind, String),
+    Unexplained(LoadFailure, String),
 }
 
 /// How well bytes fit an explanation.
@@ -74,7 +74,7 @@ fn explain(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding
         return match search.candidate {
             Some(finding) if last => finding,
             Some(_) => Finding::Unsure,
-            None => Finding::Unexplained(FailureKind::Extra, format!("{} that answer nothing", bytes(received.len()))),
+            None => Finding::Unexplained(LoadFailure::Extra, format!("{} that answer nothing", bytes(received.len()))),
         };
     }
     let message = allowed.rules.message(allowed.connection, next);
@@ -93,7 +93,7 @@ fn explain(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding
         let is_likely = wrong * 2 <= answer_len || answer_len < CONVINCING;
         if is_likely && rest != Fit::No {
             let what = format!("{} of {} differ, the first at {right}", wrong, bytes(answer_len));
-            return Finding::Wrong(FailureKind::Corrupt, answer_len, what);
+            return Finding::Wrong(LoadFailure::Corrupt, answer_len, what);
         }
     } else if !last {
         return Finding::Unsure;
@@ -109,7 +109,7 @@ fn explain(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding
             if !prefix.is_empty() && received[right..].starts_with(&prefix) {
                 what += ", but another answer: the target may answer what one read returns, and not lines";
             }
-            Finding::Unexplained(FailureKind::Corrupt, what)
+            Finding::Unexplained(LoadFailure::Corrupt, what)
         }
     }
 }
@@ -141,7 +141,7 @@ fn truncations(received: &[u8], allowed: &AllowedAnswers<'_>, right: usize) -> i
 }
 
 fn truncated(len: usize, of: usize) -> Finding {
-    Finding::Wrong(FailureKind::Truncated, len, format!("{len} of {} came", bytes(of)))
+    Finding::Wrong(LoadFailure::Truncated, len, format!("{len} of {} came", bytes(of)))
 }
 
 /// Tries explanations, the likeliest first.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use resound_proto::Cx;
 
-use super::FailureKind;
+use super::LoadFailure;
 use super::answers::{AnswerEvent, Answers, SendTimes};
 use super::run_config::{Pace, RunConfig};
 use super::tally::Tally;
@@ -70,7 +70,7 @@ impl ConnectionOutcome {
                 outcome.settled += 1;
                 record_unanswered(config, sent, now, tally);
                 let what = "its answer never came, and later ones did".into();
-                tally.record_failure(failure(FailureKind::Missing, Some(sequence), what));
+                tally.record_failure(failure(LoadFailure::Missing, Some(sequence), what));
             }
             AnswerEvent::Unanswered(sent) => record_unanswered(config, sent, now, tally),
             AnswerEvent::Failure(class, sequence, what) => tally.record_failure(failure(class, sequence, what)),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Bounded, Bounds, Failure, FailureKind, Latency, Settings};
+use super::{Bounded, Bounds, Failure, Latency, LoadFailure, Settings};
 
 /// The measurements of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +147,7 @@ impl Interval {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages that were due: in an open loop those of the plan, otherwise those sent. Messages
-    /// that were never sent are failures of the class [`FailureKind::Unsent`], or count as
+    /// that were never sent are failures of the class [`LoadFailure::Unsent`], or count as
     /// [`Counts::lagged`]. Messages still planned when a condition ended a ramp do not count.
     pub planned: u64,
     /// Messages sent.
@@ -187,8 +187,8 @@ pub struct Counts {
     pub silent: u64,
     /// Connections ended.
     pub closed: u64,
-    /// Failures by class, in the order of [`FailureKind::ALL`].
-    pub failures: [u64; FailureKind::ALL.len()],
+    /// Failures by class, in the order of [`LoadFailure::ALL`].
+    pub failures: [u64; LoadFailure::ALL.len()],
 }
 
 impl Counts {
@@ -243,7 +243,7 @@ impl Counts {
 
     /// Failures of one class.
     #[must_use]
-    pub fn failed(&self, class: FailureKind) -> u64 {
+    pub fn failed(&self, class: LoadFailure) -> u64 {
         self.failures[class.index()]
     }
 
@@ -305,12 +305,12 @@ mod tests {
     #[test]
     fn counts_add_up_and_never_overflow() {
         let mut counts = Counts { sent: u64::MAX, ..Counts::default() };
-        counts.failures[FailureKind::Missing.index()] = 2;
-        counts.failures[FailureKind::Reset.index()] = 3;
+        counts.failures[LoadFailure::Missing.index()] = 2;
+        counts.failures[LoadFailure::Reset.index()] = 3;
         counts.add(&counts.clone());
         assert_eq!(counts.sent, u64::MAX);
         assert_eq!(
-            (counts.failed(FailureKind::Missing), counts.failed(FailureKind::Reset), counts.errors()),
+            (counts.failed(LoadFailure::Missing), counts.failed(LoadFailure::Reset), counts.errors()),
             (4, 6, 10)
         );
     }

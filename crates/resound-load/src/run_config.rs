@@ -10,7 +10,7 @@ use super::nanos::nanos;
 use super::rules::Rules;
 use super::schedule::RateCurve;
 use super::tally::Tallies;
-use super::{Arrivals, Failure, FailureKind};
+use super::{Arrivals, Failure, LoadFailure};
 
 /// Messages in flight on one connection of an open loop, unless the depth is given. Further
 /// messages wait in the schedule.
@@ -116,7 +116,7 @@ impl RunConfig {
 
     pub(super) fn failure(
         &self,
-        class: FailureKind,
+        class: LoadFailure,
         at: Instant,
         connection: u64,
         sequence: Option<u64>,

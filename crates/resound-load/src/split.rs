@@ -39,12 +39,12 @@ impl Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counts, FailureKind};
+    use crate::{Counts, LoadFailure};
 
     #[test]
     fn both_parts_add_up_to_the_interval() {
         let mut counts = Counts { planned: 10, sent: 9, received: u64::MAX, opened: 1, ..Counts::default() };
-        counts.failures[FailureKind::Reset.index()] = 3;
+        counts.failures[LoadFailure::Reset.index()] = 3;
         let whole = Interval {
             start: Duration::from_secs(7),
             length: Duration::from_secs(1),

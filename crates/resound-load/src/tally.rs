@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::backlog::UnfinishedMessages;
-use super::{Bounds, Counts, Failure, FailureKind, Interval, Latency, Record};
+use super::{Bounds, Counts, Failure, Interval, Latency, LoadFailure, Record};
 
 /// Records times in nanoseconds. The first of them makes the histogram.
 #[derive(Default)]
@@ -139,7 +139,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl From<resound::CloseReason> for FailureKind {
+impl From<resound::CloseReason> for LoadFailure {
     /// The class of a connection that ended unexpectedly.
     fn from(reason: resound::CloseReason) -> Self {
         use resound::CloseReason;
@@ -165,7 +165,7 @@ mod tests {
     fn statistics_are_collected_once() {
         let tallies = Tallies::new(2);
         let failure = |at| Failure {
-            class: FailureKind::Corrupt,
+            class: LoadFailure::Corrupt,
             at: Duration::from_secs(at),
             connection: 1,
             sequence: None,
@@ -176,7 +176,7 @@ mod tests {
         tallies.of(1).service.record(2000);
         tallies.of(3).record_failure(failure(1));
         let (sum, failures) = tallies.collect();
-        assert_eq!((sum.service.count(), sum.counts.failed(FailureKind::Corrupt)), (2, 2));
+        assert_eq!((sum.service.count(), sum.counts.failed(LoadFailure::Corrupt)), (2, 2));
         assert_eq!(failures.iter().map(|failure| failure.at.as_secs()).collect::<Vec<_>>(), [1, 2]);
         let (sum, failures) = tallies.collect();
         assert_eq!((sum, failures.len()), (Interval::default(), 0));
@@ -188,7 +188,7 @@ mod tests {
         for _ in 0..1000 {
             let at = Duration::ZERO;
             tallies.of(0).record_failure(Failure {
-                class: FailureKind::Reset,
+                class: LoadFailure::Reset,
                 at,
                 connection: 0,
                 sequence: None,

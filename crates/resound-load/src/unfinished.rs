@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::backlog::UnfinishedMessages;
-use super::{Bounds, Bucket, Counts, Failure, FailureKind, Interval, Latency};
+use super::{Bounds, Bucket, Counts, Failure, Interval, Latency, LoadFailure};
 
 /// How a run ended. Times are nanoseconds from its start.
 pub(super) struct RunEnd {
@@ -52,7 +52,7 @@ impl RunEnd {
     pub(super) fn unsent_failures(&self, unfinished: &mut UnfinishedMessages) -> Vec<Failure> {
         unfinished.named.sort_unstable_by_key(|(_, since)| *since);
         let failure = |&(connection, since): &(u64, u64)| Failure {
-            class: FailureKind::Unsent,
+            class: LoadFailure::Unsent,
             at: Duration::from_nanos(since.saturating_sub(self.measure_from)),
             connection,
             sequence: None,
@@ -75,7 +75,7 @@ impl RunEnd {
             let Some(part) = settled.get_mut(after.saturating_sub(1)) else { continue };
             let time = (self.at.saturating_sub(to).max(1), count);
             match kind {
-                UnfinishedKind::Unsent => add(&mut part.counts.failures[FailureKind::Unsent.index()], count),
+                UnfinishedKind::Unsent => add(&mut part.counts.failures[LoadFailure::Unsent.index()], count),
                 UnfinishedKind::Lagged => add(&mut part.counts.lagged, count),
                 UnfinishedKind::Unanswered => part.response.push(time),
                 UnfinishedKind::UnansweredSent => part.service.push(time),
@@ -142,7 +142,7 @@ mod tests {
         let waited = end.waited(&unfinished);
         let got = end.settle(&waited, &mut intervals.iter_mut().map(|it| (it.start, it)).collect::<Vec<_>>());
         assert_eq!(got, [true, false, false, true, true, true, true, true]);
-        let unsent: Vec<_> = intervals.iter().map(|interval| interval.counts.failed(FailureKind::Unsent)).collect();
+        let unsent: Vec<_> = intervals.iter().map(|interval| interval.counts.failed(LoadFailure::Unsent)).collect();
         assert_eq!(unsent, [0, 0, 0, 100, 100, 100, 100, 100]);
         assert_eq!((intervals[7].counts.lagged, intervals[7].counts.planned), (4, 104));
         let mut total = Interval::default();

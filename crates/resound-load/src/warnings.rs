@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::figures::{count, counted, latency, rate};
-use super::{Counts, FailureKind, Interval, Mode, Record, Shape, Timestamps};
+use super::{Counts, Interval, LoadFailure, Mode, Record, Shape, Timestamps};
 
 /// Workers that were busy for this share of the time may have limited the rate themselves.
 const BUSY: f64 = 0.9;
@@ -56,7 +56,7 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
         ));
     }
     warnings.extend(busy_workers(record));
-    if counts.failed(FailureKind::Unreachable) > 0 && counts.opened > 0 {
+    if counts.failed(LoadFailure::Unreachable) > 0 && counts.opened > 0 {
         warnings.push("not all connections could be made; the failures say why".into());
     }
     warnings
@@ -104,7 +104,7 @@ fn not_by_kernel(record: &Record) -> Option<String> {
 }
 
 fn never_sent(record: &Record) -> Option<String> {
-    let unsent = record.total.counts.failed(FailureKind::Unsent);
+    let unsent = record.total.counts.failed(LoadFailure::Unsent);
     (unsent > 0).then(|| format!("{} never sent; {WAITED}", were(unsent, "planned message")))
 }
 
@@ -142,7 +142,7 @@ fn overload(record: &Record) -> Option<String> {
     if record.settings.rate.is_none() || record.settings.shape == Shape::Ramp || seconds == 0.0 {
         return None;
     }
-    let unsent = counts.failed(FailureKind::Unsent);
+    let unsent = counts.failed(LoadFailure::Unsent);
     let behind = unsent.saturating_add(counts.late);
     // Messages in flight at the end are always answered late. The shortest service time is that of
     // an idle target.
@@ -158,7 +158,7 @@ fn overload(record: &Record) -> Option<String> {
     }
     let done = if record.settings.mode == Mode::Discard { counts.sent } else { counts.in_time() };
     let has_lost =
-        [FailureKind::Refused, FailureKind::Timeout, FailureKind::Unreachable, FailureKind::Reset, FailureKind::Eof]
+        [LoadFailure::Refused, LoadFailure::Timeout, LoadFailure::Unreachable, LoadFailure::Reset, LoadFailure::Eof]
             .iter()
             .any(|class| counts.failed(*class) > 0);
     let never = never_sent(record).map(|text| format!(", and {text}")).unwrap_or_default();

@@ -91,7 +91,7 @@ impl Delivery {
     }
 
     /// From now on the connection waits only for delivery.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub(super) fn limit(&mut self, now: Instant) {
         self.hurries = 1;
         self.look_at(now, 0);
     }
@@ -102,7 +102,7 @@ impl Delivery {
     }
 
     /// Whether the connection waits for nothing but this.
-    pub(super) fn is_in_a_hurry(&self) -> bool {
+    pub(super) fn is_limited(&self) -> bool {
         self.hurries > 0
     }
 

@@ -39,7 +39,7 @@ pub use observer::{Closed, Observer, SocketStep};
 pub use rustls;
 pub use service::{
     CHARGEN_LINE, Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, KernelTimestamps, PeerCertificate,
-    ProxiedAddresses, ProxiedTls, Reply, SendTimestamp, Service, SharedBytes, SocketReport, SocketWishes, TcpInfo,
+    ProxiedAddresses, ProxiedTls, Reply, SendTimestamp, Service, SharedBytes, SocketReport, SocketRequests, TcpInfo,
     TcpOptions, TlsInfo, canonical, chargen_pattern, chargen_pattern_without_space, unmapped,
 };
 pub use session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, ServerSession};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use resound::tls::TlsClient;
-use resound::{Address, Dial, Family};
+use resound::{Address, DialOptions, Family};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Path {
     pub(crate) address: Address,
-    pub(crate) dial: Dial,
+    pub(crate) dial: DialOptions,
     pub(crate) tls: Option<TlsClient>,
     pub(crate) first_bytes: Option<FirstBytes>,
     pub(crate) settings: PathSettings,
@@ -60,12 +60,12 @@ impl Path {
             finds_idle_timeout: false,
             connections: None,
         };
-        Self { address, dial: Dial::default(), tls: None, first_bytes: None, settings }
+        Self { address, dial: DialOptions::default(), tls: None, first_bytes: None, settings }
     }
 
     /// Dials like this.
     #[must_use]
-    pub fn dial(mut self, dial: Dial) -> Self {
+    pub fn dial(mut self, dial: DialOptions) -> Self {
         self.dial = dial;
         self
     }

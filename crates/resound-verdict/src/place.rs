@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use resound::client::{Attempt, DialError};
 use resound::tls::{TlsClient, TlsFailure};
-use resound::{Address, Dial, Endpoint, Stream, dial};
+use resound::{Address, DialOptions, Endpoint, Stream, dial};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -27,7 +27,7 @@ const LARGEST_SEGMENT: u16 = 32_767;
 #[derive(Clone)]
 pub(crate) struct PathEnd {
     pub(crate) address: Address,
-    pub(crate) dial: Dial,
+    pub(crate) dial: DialOptions,
     pub(crate) tls: Option<TlsClient>,
     pub(crate) first_bytes: Option<FirstBytes>,
     /// Nothing moves for so long: then nothing will.
@@ -74,7 +74,7 @@ impl PathEnd {
 
     /// Connects, when it is its turn, and sends the first bytes. Returns how long connecting took.
     pub(crate) async fn connect(&self, special: Special) -> Result<(Stream, Duration), Symptom> {
-        let dial_with = Dial {
+        let dial_with = DialOptions {
             max_segment: special.max_segment.or(self.dial.max_segment),
             receive_buffer: special.receive_buffer.or(self.dial.receive_buffer),
             traffic_class: special.traffic_class.or(self.dial.traffic_class),
@@ -115,7 +115,7 @@ impl PathEnd {
     /// The same address with no segment longer than this.
     pub(crate) fn with_segments_of(&self, max_segment: Option<u16>) -> Self {
         let max_segment = max_segment.map(|size| size.min(LARGEST_SEGMENT));
-        Self { dial: Dial { max_segment, ..self.dial }, ..self.clone() }
+        Self { dial: DialOptions { max_segment, ..self.dial }, ..self.clone() }
     }
 }
 

@@ -42,7 +42,7 @@ pub mod tls;
 
 #[cfg(feature = "fault-injection")]
 pub use engine::RingFaultConfig;
-pub use engine::{Address, Dial, Dialer, Engine, Family, Handle, Server, Stream, dial};
+pub use engine::{Address, DialOptions, Dialer, Engine, Family, Handle, Server, Stream, dial};
 pub use error::Error;
 pub use metrics::Totals;
 /// Memory with several owners, for [`Cx::send_shared`].

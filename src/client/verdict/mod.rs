@@ -20,7 +20,7 @@ use resound_console::json;
 
 use anyhow::Result;
 use resound::client::{DialError, FailureClass};
-use resound::{Dial, Family, Stream};
+use resound::{DialOptions, Family, Stream};
 use resound_verdict::{CheckId, CheckVerdict, FirstBytes, Path};
 
 pub(crate) use self::own_server::OwnServer;
@@ -164,7 +164,7 @@ impl<'a> TestRun<'a> {
     /// A server's certificate may be too large for the path. In the smallest segments it comes.
     async fn has_tls_in_small_segments(&self) -> bool {
         let connect = &self.plan.connect;
-        let small = Dial { max_segment: Some(SMALL_SEGMENT), ..connect.dial };
+        let small = DialOptions { max_segment: Some(SMALL_SEGMENT), ..connect.dial };
         let Ok(stream) = resound::dial(&connect.address, small).await else { return false };
         connect.before.prepare(stream, connect.dial.timeout).await.is_ok()
     }
@@ -188,7 +188,7 @@ impl<'a> TestRun<'a> {
             (Family::Any, Some(_)) => Family::V6,
             (family, _) => family,
         };
-        let dial = Dial { deadline: None, family, ..connect.dial };
+        let dial = DialOptions { deadline: None, family, ..connect.dial };
         let mut path = chosen(Path::to(connect.address.clone()).dial(dial), selection);
         if let Some(tls) = &connect.before.tls {
             path = path.tls(tls.client().clone());

@@ -24,7 +24,7 @@ impl OwnServer {
             let identity = Identity::development(&["localhost".into()])?;
             pin = Some(identity.fingerprint());
             let tls = TlsServer::new(&TlsServerSettings::default().identity(identity))?;
-            server = server.opening(move |_| Handshake::new().tls_server(&tls));
+            server = server.handshake(move |_| Handshake::new().tls_server(&tls));
         }
         let sessions = Sessions::new(None);
         let framing = Framing::Auto { max: Framing::DEFAULT_MAX_LINE };

@@ -16,7 +16,7 @@ pub(crate) use self::api::{ListedConnection, OpenConnections};
 use super::events::EventLog;
 use super::setter::FaultSetter;
 use crate::http::{HostRule, HttpLimits, HttpListener};
-use crate::inheritance::Inheritance;
+use crate::inherited_sockets::InheritedSockets;
 
 /// 32 clients are served, and so many again are told that there are too many.
 const LIMITS: HttpLimits = HttpLimits { served: 32, connected: 64 };
@@ -27,8 +27,8 @@ pub(crate) const DESCRIPTORS: usize = LIMITS.descriptors();
 pub(crate) struct ControlListener(HttpListener);
 
 impl ControlListener {
-    pub(crate) fn bind(address: SocketAddr, inheritance: &mut Inheritance) -> Result<Self> {
-        Ok(Self(HttpListener::bind("--control", address, Some(inheritance))?))
+    pub(crate) fn bind(address: SocketAddr, inherited: &mut InheritedSockets) -> Result<Self> {
+        Ok(Self(HttpListener::bind("--control", address, Some(inherited))?))
     }
 
     /// Prints the address, and a warning if other machines can connect. An address that the system

@@ -5,7 +5,7 @@ mod charts;
 mod plot;
 mod scale;
 
-use resound_load::{FailureKind, Record, Timestamps};
+use resound_load::{LoadFailure, Record, Timestamps};
 
 use self::Column::{Name, Number, Text};
 use super::bars::AT_LEAST;
@@ -95,7 +95,7 @@ fn cards(run: &Run) -> String {
     }
     let errors = counts.errors();
     cards.push(("errors".into(), units::count(errors), if errors > 0 { " class=\"bad\"" } else { "" }));
-    let unsent = counts.failed(FailureKind::Unsent);
+    let unsent = counts.failed(LoadFailure::Unsent);
     for (name, n) in [
         ("messages never sent", unsent),
         ("left by the generator", counts.lagged),
@@ -262,7 +262,7 @@ fn errors(run: &Run) -> String {
     if record.total.counts.errors() == 0 {
         return String::new();
     }
-    let classes = FailureKind::ALL.iter().filter_map(|&class| {
+    let classes = LoadFailure::ALL.iter().filter_map(|&class| {
         let when = text::when(class, &record.total.counts, &record.intervals)?;
         Some(vec![class.to_string(), escape(&when)])
     });

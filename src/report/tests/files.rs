@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use resound_console::json;
-use resound_load::{FailureKind, Interval, Latency, Record};
+use resound_load::{Interval, Latency, LoadFailure, Record};
 
 use super::super::comparison::Compared;
 use super::super::document::{Document, IntervalLine};
@@ -108,8 +108,8 @@ fn files_of_older_versions_are_read_and_judged() {
         old.pointer_mut(part).unwrap()["planned"] = if part == "/total" { 45_000 } else { 16_000 }.into();
     }
     let again = read::parse(old.to_string().as_bytes(), "old.json").unwrap();
-    assert_eq!(again.record.total.counts.failed(FailureKind::Unsent), 15_000);
-    assert_eq!(again.record.intervals[29].counts.failed(FailureKind::Unsent), 15_000);
+    assert_eq!(again.record.total.counts.failed(LoadFailure::Unsent), 15_000);
+    assert_eq!(again.record.intervals[29].counts.failed(LoadFailure::Unsent), 15_000);
     let judgements = super::judged(&again, &["p99>5s", "p50>5s", "loss>1%", "unsent>1"]);
     let judgements: Vec<_> = judgements.into_iter().map(|outcome| outcome.judgement).collect();
     assert_eq!(judgements, [Judgement::CannotTell, Judgement::Pass, Judgement::Fail, Judgement::Fail]);
@@ -125,7 +125,7 @@ fn lower_bounds_are_written_and_read() {
             times.add(&waits);
         }
         part.counts.planned += 310;
-        part.counts.failures[FailureKind::Unsent.index()] = 300;
+        part.counts.failures[LoadFailure::Unsent.index()] = 300;
         (part.counts.lagged, part.counts.unconnected, part.counts.silent) = (10, 7, 4);
         (part.outage, part.stall) = (Duration::from_millis(2500), Duration::from_millis(700));
     }
@@ -149,7 +149,7 @@ fn lower_bounds_are_written_and_read() {
     let other = named(&Run::of(samples::record(100, 2, false)), "b.json");
     let merged = super::super::merge::merge(vec![named(&run, "a.json"), other]).unwrap();
     assert_eq!(merged.record.total.bounds, run.record.total.bounds);
-    assert_eq!(merged.record.total.counts.failed(FailureKind::Unsent), 300);
+    assert_eq!(merged.record.total.counts.failed(LoadFailure::Unsent), 300);
     assert_eq!(super::judged(&merged, &["p99>5s"])[0].judgement, Judgement::CannotTell);
     assert_eq!(named(&merged, "both.json").record, merged.record);
 }

@@ -6,7 +6,7 @@ pub(super) mod schema;
 mod several;
 mod texts;
 
-use resound_load::{Counts, FailureKind, Generator, Latency};
+use resound_load::{Counts, Generator, Latency, LoadFailure};
 
 use super::bars::Glyphs;
 use super::document::Document;
@@ -60,7 +60,7 @@ fn hostile() -> Run {
         unconnected: u64::MAX,
         silent: u64::MAX,
         closed: u64::MAX,
-        failures: [u64::MAX; FailureKind::ALL.len()],
+        failures: [u64::MAX; LoadFailure::ALL.len()],
     };
     record.total.counts = most;
     record.intervals[3].counts = most;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use resound_load::FailureKind;
+use resound_load::LoadFailure;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ schema! {
     () DateTime: |_generator| json_schema!({ "type": "string", "format": "date-time" });
     () ByClass: |generator| json_schema!({
         "type": "object",
-        "propertyNames": Name::<FailureKind>::json_schema(generator),
+        "propertyNames": Name::<LoadFailure>::json_schema(generator),
         "additionalProperties": { "type": "integer", "minimum": 0 },
     });
     (T: Named) Name<T>: |_generator| json_schema!({

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound_load::{Counts, Direction, FailureKind, Interval, Latency, Mode, RampVariable, Record, Shape};
+use resound_load::{Counts, Direction, Interval, Latency, LoadFailure, Mode, RampVariable, Record, Shape};
 
 use super::super::page::visible;
 use super::super::run::Run;
@@ -39,7 +39,7 @@ fn the_text_of_a_small_run() {
             bytes_sent: 1280,
             bytes_received: 1216,
             opened: 1,
-            failures: std::array::from_fn(|at| u64::from(at == FailureKind::Missing.index())),
+            failures: std::array::from_fn(|at| u64::from(at == LoadFailure::Missing.index())),
             ..Counts::default()
         },
         connect: Latency::of([(150_000, 1)]),
@@ -57,7 +57,7 @@ fn the_text_of_a_small_run() {
     record.generator.cpu_user = Duration::from_millis(1);
     record.generator.cpu_system = Duration::from_millis(3);
     record.failures = vec![resound_load::Failure {
-        class: FailureKind::Missing,
+        class: LoadFailure::Missing,
         at: Duration::from_millis(1500),
         connection: 0,
         sequence: Some(12),
@@ -175,15 +175,15 @@ fn the_steps_of_a_ramp_show_its_knee() {
 fn errors_have_their_times() {
     let mut intervals = samples::record(10, 1, false).intervals;
     for (at, n) in [(3, 1), (5, 7), (9, 2)] {
-        intervals[at].counts.failures[FailureKind::Reset.index()] = n;
+        intervals[at].counts.failures[LoadFailure::Reset.index()] = n;
     }
     let mut total = Counts::default();
     intervals.iter().for_each(|interval| total.add(&interval.counts));
     let when = |class| text::when(class, &total, &intervals);
-    assert_eq!(when(FailureKind::Reset).as_deref(), Some("10 between 3.00 s and 10.0 s, at most 7 in 1.00 s"));
-    assert_eq!(when(FailureKind::Eof), None);
+    assert_eq!(when(LoadFailure::Reset).as_deref(), Some("10 between 3.00 s and 10.0 s, at most 7 in 1.00 s"));
+    assert_eq!(when(LoadFailure::Eof), None);
     // Without intervals only the number is known.
-    assert_eq!(text::when(FailureKind::Reset, &total, &[]).as_deref(), Some("10"));
+    assert_eq!(text::when(LoadFailure::Reset, &total, &[]).as_deref(), Some("10"));
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_drain_serves_only_allowed_peers(engine: Engine) {
 /// A server that lets the clients of proxies in by these rules.
 fn behind(engine: Engine, access: Access) -> Running {
     let header = |conn: &_| Handshake::new().expect_header(Proxies::local().header_reader(conn));
-    Running::start(server(engine).access(access.behind_proxies()).opening(header), |_| Reply::default())
+    Running::start(server(engine).access(access.behind_proxies()).handshake(header), |_| Reply::default())
 }
 
 /// A client of a proxy on this machine.
@@ -173,7 +173,7 @@ fn behind_a_proxy_a_refused_client_takes_no_place(engine: Engine) {
     let header = |conn: &_| Handshake::new().expect_header(Proxies::local().header_reader(conn));
     let limits = Limits { linger: PATIENCE * 60, ..patient() };
     let access = Access::new().deny("192.0.2.0/24".parse().unwrap()).behind_proxies();
-    let server = server(engine).limits(limits).access(access).opening(header);
+    let server = server(engine).limits(limits).access(access).handshake(header);
     let running = Running::start(server, |_| Reply::default());
     // They keep their own ends open.
     let strangers = [(); 3].map(|()| from(&running, of("192.0.2.1")));
@@ -201,8 +201,8 @@ fn without_a_header_the_peer_is_judged(engine: Engine) {
     let running = Running::start(server(engine).access(rules()), |_| Reply::default());
     assert!(running.connect().is_reset());
     assert_eq!(refused(&running, Refusal::Denied), 1);
-    let opening = |_: &_| Handshake::new();
-    let running = Running::start(server(engine).access(rules()).opening(opening), |_| Reply::default());
+    let handshake = |_: &_| Handshake::new();
+    let running = Running::start(server(engine).access(rules()).handshake(handshake), |_| Reply::default());
     assert!(running.connect().is_reset());
     assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
 }
@@ -239,7 +239,7 @@ fn behind_a_proxy_a_mapped_ipv4_address_is_ipv4(engine: Engine) {
         .max_per_ip(NonZeroU32::MIN)
         .behind_proxies();
     let header = move |conn: &_| Handshake::new().expect_header(proxies.header_reader(conn));
-    let running = Running::start(server(engine).access(rules).opening(header), |_| Reply::default());
+    let running = Running::start(server(engine).access(rules).handshake(header), |_| Reply::default());
     let mapped = |source: &str| {
         Addresses::ip(format!("[::ffff:{source}]:1").parse().unwrap(), "[::ffff:127.0.0.1]:2".parse().unwrap())
     };

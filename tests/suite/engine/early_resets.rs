@@ -113,10 +113,10 @@ fn a_reset_before_the_service_is_open_is_a_reset(engine: Engine) {
     let behind = |access: Access| {
         server(engine)
             .access(access)
-            .opening(|conn| Handshake::new().expect_header(Proxies::local().header_reader(conn)))
+            .handshake(|conn| Handshake::new().expect_header(Proxies::local().header_reader(conn)))
     };
     all_are_reset(behind(Access::new()), "127.0.0.1", false);
     let rules = Access::new().max_per_ip(NonZeroU32::new(1000).unwrap()).behind_proxies();
     all_are_reset(behind(rules), "127.0.0.1", false);
-    all_are_reset(server(engine).opening(crate::tunnel::opening()), "127.0.0.1", false);
+    all_are_reset(server(engine).handshake(crate::tunnel::handshake()), "127.0.0.1", false);
 }

@@ -40,24 +40,28 @@ fn a_loop_that_stands_still_does_not_answer(engine: Engine) {
     let wait = Arc::new(Mutex::new(wait));
     let (_handle, inspector) = started(server(engine), move || Blocking(Arc::clone(&wait)));
     if engine == Engine::Threads {
-        assert!(inspector.pulses().is_empty(), "threads have no loops");
+        assert!(inspector.heartbeats().is_empty(), "threads have no loops");
         return;
     }
     inspector.ask();
-    eventually("each loop has turned", || inspector.pulses().iter().all(|pulse| pulse.beats == 1));
+    eventually("each loop has turned", || inspector.heartbeats().iter().all(|heartbeat| heartbeat.beats == 1));
     let mut client = connect(&inspector, 0);
     client.write_all(b"stop").unwrap();
     eventually("the message has arrived", || inspector.totals_of_listener(0).bytes_in == 4);
     inspector.ask();
-    let answered = || inspector.pulses().iter().filter(|pulse| pulse.beats == 2).count();
+    let answered = || inspector.heartbeats().iter().filter(|heartbeat| heartbeat.beats == 2).count();
     eventually("the other loop has turned", || answered() == 1);
     // A further question changes nothing.
     inspector.ask();
-    let still = inspector.pulses();
-    assert_eq!(still.iter().filter(|pulse| pulse.beats == 1 && pulse.is_awaited).count(), 1, "{engine:?} {still:?}");
+    let still = inspector.heartbeats();
+    assert_eq!(
+        still.iter().filter(|heartbeat| heartbeat.beats == 1 && heartbeat.is_awaited).count(),
+        1,
+        "{engine:?} {still:?}"
+    );
     go.send(()).unwrap();
     client.read_exact(&mut [0; 4]).unwrap();
-    eventually("the loop turns again", || inspector.pulses().iter().all(|pulse| pulse.beats >= 2));
+    eventually("the loop turns again", || inspector.heartbeats().iter().all(|heartbeat| heartbeat.beats >= 2));
 }
 
 fn each_listener_has_its_own_counts(engine: Engine) {

@@ -102,7 +102,7 @@ impl Talk {
 /// In plain, and then through TLS.
 fn both(engine: Engine, test: impl Fn(&dyn Fn() -> Server, bool)) {
     test(&|| server(engine), false);
-    test(&|| server(engine).opening(tunnel::opening()), true);
+    test(&|| server(engine).handshake(tunnel::handshake()), true);
 }
 
 fn output_before_a_panic_arrives_and_then_a_reset(engine: Engine) {

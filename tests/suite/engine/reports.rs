@@ -348,7 +348,7 @@ fn a_unix_socket_has_a_report_without_tcp(engine: Engine) {
 #[test]
 fn sizes_that_a_client_asks_for_are_in_its_syn() {
     use resound::server::Listener;
-    use resound::{Address, Dial, Family, dial};
+    use resound::{Address, DialOptions, Family, dial};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for (max_segment, receive_buffer) in [(Some(600), None), (None, Some(20_000)), (Some(700), Some(4096))] {
@@ -357,7 +357,13 @@ fn sizes_that_a_client_asks_for_are_in_its_syn() {
             let Endpoint::Tcp(at) = *listeners[0].address() else { panic!("TCP was asked for") };
             let address = Address::parse(&at.to_string(), 0).unwrap();
             let marks = Some(46 << 2);
-            let how = Dial { max_segment, receive_buffer, traffic_class: marks, timeout: PATIENCE, ..Dial::default() };
+            let how = DialOptions {
+                max_segment,
+                receive_buffer,
+                traffic_class: marks,
+                timeout: PATIENCE,
+                ..DialOptions::default()
+            };
             let (ours, theirs) = tokio::join!(dial(&address, how), Listener::accept_one(listeners));
             let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
             let (near, far) = (ours.report(), theirs.report());
@@ -387,7 +393,7 @@ fn sizes_that_a_client_asks_for_are_in_its_syn() {
         // A size that the system refuses is the caller's mistake.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::parse(&listener.local_addr().unwrap().to_string(), 0).unwrap();
-        let error = dial(&address, Dial { max_segment: Some(1), ..Dial::default() }).await.unwrap_err();
+        let error = dial(&address, DialOptions { max_segment: Some(1), ..DialOptions::default() }).await.unwrap_err();
         assert_eq!(error.attempts[0].error.kind(), std::io::ErrorKind::InvalidInput, "{error:?}");
     });
 }

@@ -44,7 +44,7 @@ fn a_peer_that_stops_reading_is_reset_even_with_little_unsent(engine: Engine) {
     assert!(sent.starts_with(&got), "{} bytes", got.len());
 
     // The same through TLS.
-    let running = Running::start(server(engine).limits(impatient()).opening(tunnel::opening()), |_| Echo);
+    let running = Running::start(server(engine).limits(impatient()).handshake(tunnel::handshake()), |_| Echo);
     let (config, name) = (tunnel::client().config().clone(), tunnel::client().name().clone());
     let session = resound::tls::rustls::ClientConnection::new(config, name).unwrap();
     let mut tls = resound::tls::rustls::StreamOwned::new(session, narrow(&running));

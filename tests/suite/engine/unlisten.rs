@@ -103,13 +103,13 @@ fn a_listener_without_an_owner_refuses(engine: Engine) {
 fn loops_show_that_they_turn(engine: Engine) {
     let (server, _share, _) = server(engine, |settings| settings);
     for _ in 0..3 {
-        block_on(server.pulse());
+        block_on(server.heartbeat());
     }
     block_on(server.unlisten());
-    block_on(server.pulse());
+    block_on(server.heartbeat());
     server.stop();
     server.wait();
-    block_on(server.pulse());
+    block_on(server.heartbeat());
 }
 
 fn a_worker_that_a_service_blocks_does_not_turn(engine: Engine) {
@@ -129,10 +129,10 @@ fn a_worker_that_a_service_blocks_does_not_turn(engine: Engine) {
     let mut peer = Peer::connect(address);
     peer.send("x\n");
     is_blocked.recv_timeout(PATIENCE).unwrap();
-    let pulse = block_on(async { tokio::time::timeout(Duration::from_millis(50), server.pulse()).await });
-    assert!(pulse.is_err(), "a blocked worker turns");
+    let heartbeat = block_on(async { tokio::time::timeout(Duration::from_millis(50), server.heartbeat()).await });
+    assert!(heartbeat.is_err(), "a blocked worker turns");
     drop(release);
-    block_on(server.pulse());
+    block_on(server.heartbeat());
     drop(peer);
     server.stop();
     server.wait();

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use resound::client::{DialPlan, DialRequest, DialTiming, NextDial};
 use resound::server::Listener;
-use resound::{Address, CloseReason, ConnInfo, Cx, Dial, Echo, Endpoint, Engine, Family, Reply, Service};
+use resound::{Address, CloseReason, ConnInfo, Cx, DialOptions, Echo, Endpoint, Engine, Family, Reply, Service};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -244,7 +244,7 @@ fn a_clients_stream_reads_behind_an_urgent_byte() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         for at in 0..=TEXT.len() {
-            let mut stream = resound::dial(&address, Dial::default()).await.unwrap();
+            let mut stream = resound::dial(&address, DialOptions::default()).await.unwrap();
             let (peer, _) = listener.accept().unwrap();
             // Read either way, as a whole and by one of two tasks.
             send(&SockRef::from(&peer), TEXT, at);

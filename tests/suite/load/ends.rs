@@ -114,7 +114,7 @@ fn messages_without_a_connection_were_planned(engine: Engine) {
     // end.
     assert!((counts.planned as f64 - seconds * 1000.0).abs() <= 5.0, "{} in {seconds}", counts.planned);
     assert!(counts.sent < counts.planned);
-    let unsent = counts.failed(resound_load::FailureKind::Unsent);
+    let unsent = counts.failed(resound_load::LoadFailure::Unsent);
     assert_eq!(counts.planned, counts.sent + unsent + counts.lagged, "{counts:?}");
     assert!(unsent > 0 && record.total.response.count() == counts.planned, "{counts:?}");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use resound::{Cx, Engine, Framing, Service};
-use resound_load::{FailureKind, Load, Mode, Record, Settings};
+use resound_load::{Load, LoadFailure, Mode, Record, Settings};
 
 use super::{all_is_well, connect, echoing, echoing_seen, lasting, load, open, run, settings};
 use crate::harness::{Running, longer, on_each_engine_that_dials, server};
@@ -68,7 +68,7 @@ fn on_each(engine: Engine, what: What, left: u64) -> Running {
 }
 
 /// One failure of this class on each of the connections, about message 30.
-fn each_is_reported(record: &Record, fault: FailureKind) {
+fn each_is_reported(record: &Record, fault: LoadFailure) {
     let mut reported: Vec<_> =
         record.failures.iter().map(|failure| (failure.class, failure.connection, failure.sequence)).collect();
     reported.sort_by_key(|&(_, connection, _)| connection);
@@ -86,7 +86,7 @@ fn one_corrupt_byte_is_found(engine: Engine) {
     let counts = &record.total.counts;
     assert_eq!((counts.sent, counts.received, counts.verified), (20_000, 20_000, 19_999));
     let [failure] = &record.failures[..] else { panic!("{:?}", record.failures) };
-    assert_eq!((failure.class, failure.sequence), (FailureKind::Corrupt, Some(1234)));
+    assert_eq!((failure.class, failure.sequence), (LoadFailure::Corrupt, Some(1234)));
     assert!(failure.connection < 4, "{failure:?}");
     assert!(failure.what.contains("1 of 64 bytes differ, the first at 17"), "{failure:?}");
 }
@@ -95,23 +95,23 @@ fn a_wrong_answer_that_comes_in_parts_is_judged_as_a_whole(engine: Engine) {
     // The plan wakes each connection many times between the two halves.
     let server = echoing(engine, &format!("down: corrupt @{}B; down: stall=20ms @{}B", at(17), at(30)));
     let record = run(load(engine, server.address(), open(4000.0, 1000)));
-    each_is_reported(&record, FailureKind::Corrupt);
+    each_is_reported(&record, LoadFailure::Corrupt);
     assert_eq!((record.total.counts.received, record.total.counts.verified), (400, 396));
 }
 
 fn a_wrong_answer_is_corrupt(engine: Engine) {
     let record = deep(engine, &echoing(engine, "wrong-answer @message=31"));
-    each_is_reported(&record, FailureKind::Corrupt);
+    each_is_reported(&record, LoadFailure::Corrupt);
     assert_eq!((record.total.counts.received, record.total.counts.verified), (400, 396));
 }
 
 fn garbage_ends_the_connection_that_it_comes_on(engine: Engine) {
     let record = deep(engine, &echoing(engine, "garbage @message=31"));
     let (counts, failures) = (&record.total.counts, &record.failures);
-    assert!(failures.iter().all(|failure| (failure.class, failure.sequence) == (FailureKind::Corrupt, Some(30))));
+    assert!(failures.iter().all(|failure| (failure.class, failure.sequence) == (LoadFailure::Corrupt, Some(30))));
     assert!(failures[0].what.contains("no answer to anything that was sent"), "{failures:?}");
     // A hundred messages each, and up to eight in flight: three connections at least.
-    assert!(counts.failed(FailureKind::Corrupt) >= 8 && counts.verified >= 8 * 30, "{counts:?}");
+    assert!(counts.failed(LoadFailure::Corrupt) >= 8 && counts.verified >= 8 * 30, "{counts:?}");
 }
 
 fn a_late_answer_is_late_and_not_wrong(engine: Engine) {
@@ -126,37 +126,37 @@ fn a_late_answer_is_late_and_not_wrong(engine: Engine) {
     let settings = Settings { connections: 1, messages: Some(31), ..settings(Mode::Echo) };
     let record = run(Load { timeout, ..load(engine, server.address(), settings) });
     let [failure] = &record.failures[..] else { panic!("{:?}", record.failures) };
-    assert_eq!((failure.class, failure.sequence), (FailureKind::Timeout, Some(30)));
+    assert_eq!((failure.class, failure.sequence), (LoadFailure::Timeout, Some(30)));
 }
 
 fn a_reply_that_is_dropped_is_missing(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Drops, 30));
-    each_is_reported(&record, FailureKind::Missing);
+    each_is_reported(&record, LoadFailure::Missing);
     assert_eq!(record.total.counts.verified, 396);
 }
 
 fn reordered_replies_are_reported(engine: Engine) {
     let record = deep(engine, &echoing(engine, &format!("down: swap={SIZE}B @{}B", at(0))));
-    each_is_reported(&record, FailureKind::Reordered);
+    each_is_reported(&record, LoadFailure::Reordered);
     assert_eq!(record.total.counts.received, 400);
 }
 
 fn a_duplicate_reply_is_reported(engine: Engine) {
     let record = deep(engine, &echoing(engine, "duplicate-last-line @message=31"));
-    each_is_reported(&record, FailureKind::Duplicate);
+    each_is_reported(&record, LoadFailure::Duplicate);
     assert_eq!(record.total.counts.verified, 400);
 }
 
 fn a_truncated_reply_is_reported(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Truncates, 30));
-    each_is_reported(&record, FailureKind::Truncated);
+    each_is_reported(&record, LoadFailure::Truncated);
     // With nothing behind it the rest of it is waited for.
     let server = on_each(engine, What::Truncates, 99);
     let timeout = Duration::from_secs(3);
     let settings = Settings { connections: 1, messages: Some(100), ..settings(Mode::Echo) };
     let record = run(Load { timeout, ..load(engine, server.address(), settings) });
     let [failure] = &record.failures[..] else { panic!("{:?}", record.failures) };
-    assert_eq!((failure.class, failure.sequence), (FailureKind::Truncated, Some(99)));
+    assert_eq!((failure.class, failure.sequence), (LoadFailure::Truncated, Some(99)));
 }
 
 fn a_server_that_closes_is_reported_and_the_run_goes_on(engine: Engine) {
@@ -166,7 +166,7 @@ fn a_server_that_closes_is_reported_and_the_run_goes_on(engine: Engine) {
     // A hundred messages each: after 30 and after 61 a connection was lost with one unanswered, and
     // after 92 another.
     assert_eq!(
-        (counts.failed(FailureKind::Eof), counts.errors(), counts.opened),
+        (counts.failed(LoadFailure::Eof), counts.errors(), counts.opened),
         (12, 12, 16),
         "{:?}",
         record.failures
@@ -180,7 +180,7 @@ fn a_server_that_resets_is_reported_and_the_run_goes_on(engine: Engine) {
         run(load(engine, echoing(engine, &format!("down: reset @{}B", at(0))).address(), settings(Mode::Echo)));
     let counts = &record.total.counts;
     assert_eq!(
-        (counts.failed(FailureKind::Reset), counts.errors(), counts.opened),
+        (counts.failed(LoadFailure::Reset), counts.errors(), counts.opened),
         (12, 12, 16),
         "{:?}",
         record.failures
@@ -194,16 +194,16 @@ fn a_server_that_resets_a_tenth_of_its_connections_is_reported_so(engine: Engine
     let counts = &record.total.counts;
     let resets = injected.try_iter().count() as u64;
     assert!((15..80).contains(&resets), "{resets} of {}", counts.opened);
-    assert_eq!((counts.failed(FailureKind::Reset), counts.errors()), (resets, resets), "{:?}", record.failures);
+    assert_eq!((counts.failed(LoadFailure::Reset), counts.errors()), (resets, resets), "{:?}", record.failures);
     assert_eq!((counts.sent, counts.verified, counts.received), (800, 800 - resets, 800 - resets));
-    assert!(record.failures.iter().all(|failure| failure.class == FailureKind::Reset));
+    assert!(record.failures.iter().all(|failure| failure.class == LoadFailure::Reset));
 }
 
 fn a_server_that_finishes_first_is_reported(engine: Engine) {
     let record = run(load(engine, echoing(engine, "half-close-first @message=31").address(), settings(Mode::Echo)));
     let counts = &record.total.counts;
     assert_eq!(
-        (counts.failed(FailureKind::Eof), counts.errors(), counts.verified),
+        (counts.failed(LoadFailure::Eof), counts.errors(), counts.verified),
         (12, 12, 388),
         "{:?}",
         record.failures
@@ -216,7 +216,7 @@ fn a_server_that_never_answers_is_a_timeout(engine: Engine) {
     let settings = Settings { connections: 1, messages: Some(31), ..settings(Mode::Echo) };
     let record = run(Load { timeout, ..load(engine, server.address(), settings) });
     let [failure] = &record.failures[..] else { panic!("{:?}", record.failures) };
-    assert_eq!((failure.class, failure.sequence), (FailureKind::Timeout, Some(30)));
+    assert_eq!((failure.class, failure.sequence), (LoadFailure::Timeout, Some(30)));
     assert_eq!(record.total.counts.verified, 30);
 }
 
@@ -234,8 +234,8 @@ fn stalled_for(engine: Engine, time: Duration) -> Option<()> {
     // been.
     assert_eq!((counts.planned, counts.sent, counts.received), (planned, 20, 0), "{counts:?}");
     // (A generator that a busy machine wakes late has itself to blame for a part of it.)
-    let unsent = counts.failed(FailureKind::Unsent);
-    assert_eq!((counts.failed(FailureKind::Timeout), counts.errors()), (4, 4 + unsent));
+    let unsent = counts.failed(LoadFailure::Unsent);
+    assert_eq!((counts.failed(LoadFailure::Timeout), counts.errors()), (4, 4 + unsent));
     assert_eq!(unsent + counts.lagged, planned - 20, "{counts:?}");
     if unsent == 0 {
         return None;

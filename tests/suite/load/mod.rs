@@ -108,7 +108,7 @@ pub(crate) fn load(engine: Engine, to: SocketAddr, settings: Settings) -> Load {
         warm_up: Duration::ZERO,
         timeout: PATIENCE,
         connect_timeout: PATIENCE,
-        opening: begins(),
+        handshake: begins(),
         sources: Vec::new(),
         engine,
         workers: std::num::NonZeroUsize::new(2),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use resound::{Chargen, ConnInfo, Cx, Echo, Engine, Framing, Service};
-use resound_load::{FailureKind, Interval, Load, Mode, Phase, RampSteps, Record, Settings, Shape};
+use resound_load::{Interval, Load, LoadFailure, Mode, Phase, RampSteps, Record, Settings, Shape};
 
 use super::{assert_warns, connect, lasting, load, open, ramped, rates, run, run_until, settings, without_an_end};
 use crate::client::connecting::closed_port;
@@ -99,7 +99,7 @@ fn run_without(
 /// Each planned message was sent, or is known not to have been.
 fn every_planned_message_is_reported(record: &Record) {
     let counts = &record.total.counts;
-    assert_eq!(counts.planned, counts.sent + counts.failed(FailureKind::Unsent) + counts.lagged, "{counts:?}");
+    assert_eq!(counts.planned, counts.sent + counts.failed(LoadFailure::Unsent) + counts.lagged, "{counts:?}");
     let mut sum = Interval::default();
     record.intervals.iter().for_each(|interval| sum.add(interval));
     assert_eq!((&sum.counts, &sum.response, &sum.bounds), (counts, &record.total.response, &record.total.bounds));
@@ -117,7 +117,7 @@ fn an_outage_counts_as_planned(engine: Engine) {
     let never = counts.planned - counts.received;
     assert_eq!((counts.received, never), (100, 500));
     assert_eq!((total.bounds.response.count(), total.bounds.service.count()), (never, counts.unanswered));
-    assert!(counts.failed(FailureKind::Unsent) > 0, "{counts:?}");
+    assert!(counts.failed(LoadFailure::Unsent) > 0, "{counts:?}");
     // The first that was not answered was due no later than the hundredth message or one behind it.
     let longest = total.response().max().unwrap();
     let gone = record.elapsed - Duration::from_millis(100 + CONNECTIONS);
@@ -126,9 +126,9 @@ fn an_outage_counts_as_planned(engine: Engine) {
     let until = Duration::from_millis(PLANNED) + record.elapsed / 500;
     for interval in &record.intervals {
         let is_due = interval.start + interval.length > Duration::from_millis(100) && interval.start < until;
-        assert!(is_due || interval.counts.failed(FailureKind::Unsent) == 0, "{interval:?}");
+        assert!(is_due || interval.counts.failed(LoadFailure::Unsent) == 0, "{interval:?}");
     }
-    assert!(record.failures.iter().any(|failure| failure.class == FailureKind::Unsent || counts.errors() > 100));
+    assert!(record.failures.iter().any(|failure| failure.class == LoadFailure::Unsent || counts.errors() > 100));
     assert_warns(&record, "planned messages were never sent");
 }
 
@@ -224,7 +224,7 @@ fn an_outage_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
             let longest = bounds.max().unwrap();
             assert!(longest + record.elapsed / 50 >= least, "{shape:?} {longest:?} {least:?}");
         }
-        assert!(counts.unconnected > 0 && counts.received > 0 && counts.failed(FailureKind::Unsent) == 0, "{counts:?}");
+        assert!(counts.unconnected > 0 && counts.received > 0 && counts.failed(LoadFailure::Unsent) == 0, "{counts:?}");
         assert_warns(&record, "of the time of its connections nothing was answered");
         let well = match shape {
             Shape::Stream => Running::start(server(engine), |_| Chargen),
@@ -250,7 +250,7 @@ fn a_target_that_stops_answering_is_an_outage(engine: Engine) {
         if (counts.sent, counts.received) != (4, 2) {
             return None;
         }
-        assert_eq!((counts.unanswered, counts.failed(FailureKind::Timeout), counts.errors()), (2, 2, 2), "{counts:?}");
+        assert_eq!((counts.unanswered, counts.failed(LoadFailure::Timeout), counts.errors()), (2, 2, 2), "{counts:?}");
         // They were waited for beyond the end, and stand there with all of that.
         assert_eq!((total.service.count(), total.bounds.service.count()), (4, 2));
         let shortest = total.bounds.service.min().unwrap();
@@ -305,7 +305,7 @@ fn an_outage_in_a_ramp_breaks_the_step_in_which_it_began(engine: Engine) {
     // While it went on nothing was known of how long its messages would wait.
     let held: Vec<_> = record.steps.iter().map(|step| step.broken.is_none()).collect();
     assert_eq!((held.len(), held[0], held[1]), (4, true, false), "{held:?}");
-    assert!(record.total.counts.failed(FailureKind::Unsent) + record.total.counts.lagged > 0);
+    assert!(record.total.counts.failed(LoadFailure::Unsent) + record.total.counts.lagged > 0);
 }
 
 fn messages_after_a_ramp_broke_were_not_planned(engine: Engine) {
@@ -317,7 +317,7 @@ fn messages_after_a_ramp_broke_were_not_planned(engine: Engine) {
     // One was due each 5 ms.
     let due = record.elapsed.as_millis() as u64 / 5;
     assert!(counts.sent < due, "{counts:?} in {:?}", record.elapsed);
-    assert_eq!((&record.failures[..], counts.failed(FailureKind::Unsent)), (&[][..], 0), "{counts:?}");
+    assert_eq!((&record.failures[..], counts.failed(LoadFailure::Unsent)), (&[][..], 0), "{counts:?}");
     every_planned_message_is_reported(&record);
 }
 
@@ -350,7 +350,7 @@ fn a_run_without_an_end_is_given_up_without_a_target(engine: Engine) {
         assert!(!record.cut_short && record.elapsed >= Duration::from_millis(300), "{:?}", record.elapsed);
         assert_eq!(record.warnings[0], "the run was given up: no connection could be made for 300 ms");
         let counts = &record.total.counts;
-        assert_eq!(counts.failed(FailureKind::Unsent) > 0, rate.is_some(), "{counts:?}");
-        assert!(counts.failed(FailureKind::Refused) > 0, "{counts:?}");
+        assert_eq!(counts.failed(LoadFailure::Unsent) > 0, rate.is_some(), "{counts:?}");
+        assert!(counts.failed(LoadFailure::Refused) > 0, "{counts:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use resound::{Chargen, CloseReason, Discard, Echo, Engine, Reply};
-use resound_load::{Arrivals, FailureKind, Interval, Load, Mode, RampSteps, RampVariable, Settings, Sizes};
+use resound_load::{Arrivals, Interval, Load, LoadFailure, Mode, RampSteps, RampVariable, Settings, Sizes};
 
 use super::{
     all_is_well, connect, lasting, load, open, ramped, rates, run, run_till, settings, stream, without_an_end,
@@ -81,8 +81,8 @@ fn a_refused_server_ends_the_run(engine: Engine) {
     let (_held, gone) = crate::client::connecting::closed_port();
     let record = run(load(engine, gone, settings(Mode::Echo)));
     let counts = &record.total.counts;
-    assert!(counts.failed(FailureKind::Refused) >= 4, "{counts:?}");
-    assert_eq!((counts.opened, counts.sent, counts.errors()), (0, 0, counts.failed(FailureKind::Refused)));
+    assert!(counts.failed(LoadFailure::Refused) >= 4, "{counts:?}");
+    assert_eq!((counts.opened, counts.sent, counts.errors()), (0, 0, counts.failed(LoadFailure::Refused)));
 }
 
 fn connections_come_and_go(engine: Engine) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use resound::proxy::{Addresses, Header, Version};
 use resound::tls::{Fingerprint, TlsClient, Trust, rustls};
 use resound::{Echo, Endpoint, Engine, Handshake};
-use resound_load::{FailureKind, Load, Mode, Record, Security, Settings};
+use resound_load::{Load, LoadFailure, Mode, Record, Security, Settings};
 
 use super::{connect, load, run, settings, without_an_end};
 use crate::client::basics::foreign;
@@ -28,17 +28,17 @@ on_each_engine_plainly! {
 
 fn secure(engine: Engine, to: SocketAddr, settings: Settings, client: TlsClient) -> Load {
     let settings = Settings { tls: Some(Security::default()), ..settings };
-    let opening = move |_: &resound::ConnInfo| Handshake::new().tls_client(&client);
-    Load { opening: Some(Box::new(opening)), ..load(engine, to, settings) }
+    let handshake = move |_: &resound::ConnInfo| Handshake::new().tls_client(&client);
+    Load { handshake: Some(Box::new(handshake)), ..load(engine, to, settings) }
 }
 
 /// An echo server with the certificate that all tests trust.
 fn echoing(engine: Engine) -> Running {
-    Running::start(server(engine).opening(crate::tunnel::opening()), |_| Echo)
+    Running::start(server(engine).handshake(crate::tunnel::handshake()), |_| Echo)
 }
 
 /// The one thing that went wrong, on all of these connections.
-fn each(record: &Record, wanted: &[u64]) -> (FailureKind, String) {
+fn each(record: &Record, wanted: &[u64]) -> (LoadFailure, String) {
     let [first, ..] = &record.failures[..] else { panic!("nothing failed: {:?}", record.total.counts) };
     for failure in &record.failures {
         assert_eq!((failure.class, &failure.what), (first.class, &first.what));
@@ -91,7 +91,7 @@ fn a_certificate_that_is_refused_ends_the_run(engine: Engine) {
     let record = run(secure(engine, to, without_an_end(settings(Mode::Echo)), client));
     let (class, what) = each(&record, &ONCE);
     drop(serving.join().unwrap());
-    assert_eq!(class, FailureKind::Tls);
+    assert_eq!(class, LoadFailure::Tls);
     assert!(what.contains("not the pinned one"), "{what}");
     assert_eq!((record.total.counts.opened, record.total.handshake.count()), (0, 0));
     assert_eq!(record.settings.tls.unwrap().agreed, None);
@@ -107,7 +107,7 @@ fn a_target_that_is_silent_in_the_handshake_times_out(engine: Engine) {
     let record = run(load);
     // A busy machine has dialled again meanwhile.
     let (class, what) = each(&record, &vec![0; record.failures.len()]);
-    assert_eq!((class, &what[..]), (FailureKind::Timeout, "no TLS handshake for 200 ms"));
+    assert_eq!((class, &what[..]), (LoadFailure::Timeout, "no TLS handshake for 200 ms"));
 }
 
 fn a_target_that_leaves_in_the_handshake_is_reported(engine: Engine) {
@@ -119,7 +119,7 @@ fn a_target_that_leaves_in_the_handshake_is_reported(engine: Engine) {
     });
     let (class, what) = each(&run(secure(engine, to, settings(Mode::Echo), client().clone())), &ONCE);
     drop(leaving.join().unwrap());
-    assert_eq!(class, FailureKind::Eof, "{what}");
+    assert_eq!(class, LoadFailure::Eof, "{what}");
     assert!(what.contains("within the TLS handshake"), "{what}");
 }
 
@@ -155,7 +155,7 @@ fn an_end_without_close_notify_is_a_failure(engine: Engine) {
     let client = TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap();
     let record = run(secure(engine, to, one, client));
     let first = &record.failures[0];
-    assert_eq!((first.class, first.connection, first.sequence), (FailureKind::Tls, 0, Some(3)), "{first:?}");
+    assert_eq!((first.class, first.connection, first.sequence), (LoadFailure::Tls, 0, Some(3)), "{first:?}");
     assert_eq!(first.what, "the peer ended without TLS's close_notify; one message was unanswered");
     assert_eq!(record.total.counts.verified, 3);
 }
@@ -163,17 +163,17 @@ fn an_end_without_close_notify_is_a_failure(engine: Engine) {
 fn the_server_sees_the_client_that_the_header_names(engine: Engine) {
     for version in [Version::V1, Version::V2] {
         let proxies = resound::proxy::Proxies::local();
-        let tls = crate::tunnel::opening();
-        let server = server(engine).opening(move |conn| tls(conn).expect_header(proxies.header_reader(conn)));
+        let tls = crate::tunnel::handshake();
+        let server = server(engine).handshake(move |conn| tls(conn).expect_header(proxies.header_reader(conn)));
         let server = Running::start(server, |_| Echo);
         let source: SocketAddr = "192.0.2.7:4000".parse().unwrap();
-        let opening = move |conn: &resound::ConnInfo| {
+        let handshake = move |conn: &resound::ConnInfo| {
             let Endpoint::Tcp(peer) = conn.peer else { panic!("{:?}", conn.peer) };
             let header = Header::new(version, Addresses::ip(source, peer));
             Handshake::new().header(header.encode().unwrap()).tls_client(client())
         };
         let load = Load {
-            opening: Some(Box::new(opening)),
+            handshake: Some(Box::new(handshake)),
             ..load(engine, server.address(), Settings { connections: 1, ..settings(Mode::Echo) })
         };
         assert_eq!(run(load).total.counts.verified, 400);

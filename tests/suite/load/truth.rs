@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use resound::{CloseReason, Cx, Echo, Engine, Framing, Service};
-use resound_load::{FailureKind, Mode, Settings};
+use resound_load::{LoadFailure, Mode, Settings};
 
 use super::{assert_warns, lasting, load, open, run, settings};
 use crate::harness::{Running, engine, engines, server};
@@ -165,7 +165,7 @@ fn truth_ten_million_messages_over_five_thousand_connections() {
         );
         // Nothing is lost, doubled or out of its place: a connection is reset, and takes with it
         // what is in flight there.
-        assert_eq!(ours.errors(), ours.failed(FailureKind::Reset), "{:?}", record.failures);
+        assert_eq!(ours.errors(), ours.failed(LoadFailure::Reset), "{:?}", record.failures);
         assert_eq!((ours.sent, ours.received + ours.unanswered, ours.verified), (messages, messages, ours.received));
         assert!((ours.errors()..=DEPTH * ours.errors()).contains(&ours.unanswered), "{ours:?}");
         let of = |counts: &[AtomicU64; 2]| counts.each_ref().map(|count| count.load(Relaxed));

@@ -415,8 +415,8 @@ fn a_terminal_that_does_not_block_works() {
 fn colours_can_be_chosen() {
     let (_server, address) = Program::server(&[]);
     let state = TempDir::new().unwrap();
-    for (wish, colours) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
-        let mut terminal = Terminal::start_with(&["test", &address.to_string()], state.path(), wish);
+    for (variables, colours) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+        let mut terminal = Terminal::start_with(&["test", &address.to_string()], state.path(), variables);
         terminal.until_seen("6 of 6 checks passed");
         terminal.until_seen("VERDICT  ");
         assert_eq!(terminal.written.contains("\x1b[32mpass\x1b[0m"), colours, "{}", terminal.written);

@@ -24,7 +24,7 @@ impl Service for Loud {
             b"finish" => cx.finish(),
             b"reset" => cx.reset_after_delivery(),
             b"pause" => cx.pause(true),
-            b"hurry" => cx.hurry(),
+            b"limit delivery" => cx.limit_delivery(),
             _ => cx.send(&vec![b'x'; 1024 * bytes.len()]),
         }
     }
@@ -131,7 +131,7 @@ fn a_service_in_a_hurry_gives_its_peer_ten_seconds_for_each_part() {
         let mut bench = Bench::telling(Loud { full_duplex: true }, limits);
         bench.receive(b"a");
         bench.take_all();
-        bench.receive(b"hurry");
+        bench.receive(b"limit delivery");
         // The peer is slow, and then has all of it.
         for held in [1000, 500, 1, 0] {
             bench.held = held;

@@ -182,7 +182,7 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
     let info = || ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
     let make = |_: &ConnInfo| -> Box<dyn Service> { std::panic::resume_unwind(Box::new("as the test wants it")) };
     let mut bench =
-        Bench::of(Conn::opening(info(), Handshake::new(), make, Limits::default()).reporting_unacknowledged());
+        Bench::of(Conn::with_handshake(info(), Handshake::new(), make, Limits::default()).reporting_unacknowledged());
     assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
     bench.conn.closed(bench.now, &mut bench.observer);
     let reasons: Vec<_> = bench.observer.unopened.iter().map(|how| how.reason).collect();
@@ -200,8 +200,8 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
     assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
     bench.conn.closed(bench.now, &mut bench.observer);
     assert_eq!(bench.observer.unopened[0].reason, CloseReason::Panicked);
-    let opening = Conn::opening(info(), Handshake::new(), |_| Box::new(Unframed), Limits::default());
-    let bench = Bench::of(opening);
+    let handshake = Conn::with_handshake(info(), Handshake::new(), |_| Box::new(Unframed), Limits::default());
+    let bench = Bench::of(handshake);
     assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
 }
 
@@ -256,8 +256,9 @@ fn a_silent_refusal_is_a_reset_at_once() {
     ];
     for (refuse, then, why) in cases {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-        let opening = Handshake::new().expect_header(Picky);
-        let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), Limits::default()));
+        let handshake = Handshake::new().expect_header(Picky);
+        let mut bench =
+            Bench::of(Conn::with_handshake(info, handshake, |_| Box::new(Reply::default()), Limits::default()));
         refuse(&mut bench);
         assert_eq!(bench.then, then, "{why}");
         bench.conn.closed(bench.now, &mut bench.observer);

@@ -5,7 +5,7 @@ mod conn;
 mod duplex;
 pub(crate) mod ending;
 mod fuzzing;
-mod opening;
+mod handshake;
 mod pair;
 mod proxy;
 mod silence;

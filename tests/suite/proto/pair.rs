@@ -56,11 +56,11 @@ struct Link {
 }
 
 impl End {
-    fn new(service: impl Service + 'static, limits: Limits, opening: Option<Handshake>) -> Self {
+    fn new(service: impl Service + 'static, limits: Limits, handshake: Option<Handshake>) -> Self {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-        let conn = match opening {
+        let conn = match handshake {
             None => Conn::new(info, Box::new(service), limits),
-            Some(opening) => Conn::opening(info, opening, |_| Box::new(service), limits),
+            Some(handshake) => Conn::with_handshake(info, handshake, |_| Box::new(service), limits),
         };
         Self { conn, queue: VecDeque::new(), then: Then::Go, fin_sent: false, over: None }
     }

@@ -111,8 +111,8 @@ fn bench(from: &str, limits: Limits) -> Bench {
     let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
     let info = ConnInfo::new(ConnId(1), end("10.0.0.1:4000"), end("10.0.0.2:8888"));
     let proxies = Proxies::from([from.parse().unwrap()]);
-    let opening = Handshake::new().expect_header(proxies.header_reader(&info));
-    Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), limits))
+    let handshake = Handshake::new().expect_header(proxies.header_reader(&info));
+    Bench::of(Conn::with_handshake(info, handshake, |_| Box::new(Reply::default()), limits))
 }
 
 /// Ends a connection that is not open and must not be: at once, and so that its peer sees it.
@@ -202,8 +202,8 @@ fn a_header_from_an_untrusted_peer_closes_the_connection() {
 fn a_peer_without_an_address_is_judged_by_what_it_sends() {
     let unknown = || {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-        let opening = Handshake::new().expect_header(Proxies::local().header_reader(&info));
-        Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), no_linger()))
+        let handshake = Handshake::new().expect_header(Proxies::local().header_reader(&info));
+        Bench::of(Conn::with_handshake(info, handshake, |_| Box::new(Reply::default()), no_linger()))
     };
     let mut gone = unknown();
     assert_eq!(gone.then, Then::Go);
@@ -255,8 +255,8 @@ fn this_ends_own_header_leaves_first_and_is_counted() {
         }
     }
     let header = Header::new(Version::V1, Addresses::Unknown).encode().unwrap();
-    let opening = Handshake::new().header(header.clone());
-    let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(Caller), no_linger()));
+    let handshake = Handshake::new().header(header.clone());
+    let mut bench = Bench::of(Conn::with_handshake(info, handshake, |_| Box::new(Caller), no_linger()));
     assert_eq!(bench.observer.opened, 1);
     assert_eq!(bench.take_all(), b"PROXY UNKNOWN\r\nhello\n");
     bench.receive(b"bye");
@@ -274,8 +274,8 @@ on_each_engine_plainly!(
 );
 
 fn proxied(engine: Engine, limits: Limits) -> Running {
-    let opening = |conn: &ConnInfo| Handshake::new().expect_header(Proxies::local().header_reader(conn));
-    Running::start(server(engine).limits(limits).opening(opening), |_| Reply::default())
+    let handshake = |conn: &ConnInfo| Handshake::new().expect_header(Proxies::local().header_reader(conn));
+    Running::start(server(engine).limits(limits).handshake(handshake), |_| Reply::default())
 }
 
 const LINE: &str = "PROXY TCP4 192.0.2.7 198.51.100.1 54321 443\r\n";
@@ -311,13 +311,13 @@ fn a_half_close_right_behind_the_header_is_answered(engine: Engine) {
 
 fn a_header_then_silence_then_a_drain(engine: Engine) {
     let running = proxied(engine, Limits::default());
-    let (mut open, mut opening) = (running.connect(), running.connect());
+    let (mut open, mut handshake) = (running.connect(), running.connect());
     open.send(LINE);
     running.opened();
-    opening.send("PROXY TC");
+    handshake.send("PROXY TC");
     // What has arrived before the drain is taken notice of first.
     let totals = running.drain();
-    assert_eq!((open.rest(), opening.rest()), (Vec::new(), Vec::new()));
+    assert_eq!((open.rest(), handshake.rest()), (Vec::new(), Vec::new()));
     assert_eq!((totals.opened, totals.unopened, totals.live()), (1, 1, 0));
     assert_eq!(totals.closed(CloseReason::Drained), 2);
 }
@@ -339,8 +339,8 @@ fn strangers_and_plain_clients_are_refused(engine: Engine) {
     assert!(plain.is_reset());
     assert_eq!(running.unopened(), CloseReason::NoProxyHeader(DetectedProtocol::Http));
     let elsewhere = Proxies::from(["192.0.2.0/24".parse().unwrap()]);
-    let opening = move |conn: &ConnInfo| Handshake::new().expect_header(elsewhere.header_reader(conn));
-    let running = Running::start(server(engine).opening(opening), |_| Reply::default());
+    let handshake = move |conn: &ConnInfo| Handshake::new().expect_header(elsewhere.header_reader(conn));
+    let running = Running::start(server(engine).handshake(handshake), |_| Reply::default());
     let mut stranger = running.connect();
     assert!(stranger.is_reset());
     assert_eq!(running.unopened(), CloseReason::UntrustedProxy);

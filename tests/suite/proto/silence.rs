@@ -286,10 +286,10 @@ impl Service for Talker {
 fn a_part_of_a_record_or_of_a_handshake_is_no_silence() {
     let tls = TlsServer::new(&TlsServerSettings::new(tunnel::identity().clone())).unwrap();
     let info = || ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-    let opening = Handshake::new().tls_server(&tls);
-    let mut server = Bench::of(Conn::opening(info(), opening, |_| Box::new(reply()), Limits::default()));
-    let opening = Handshake::new().tls_client(tunnel::client());
-    let mut client = Bench::of(Conn::opening(info(), opening, |_| Box::new(Talker), Limits::default()));
+    let handshake = Handshake::new().tls_server(&tls);
+    let mut server = Bench::of(Conn::with_handshake(info(), handshake, |_| Box::new(reply()), Limits::default()));
+    let handshake = Handshake::new().tls_client(tunnel::client());
+    let mut client = Bench::of(Conn::with_handshake(info(), handshake, |_| Box::new(Talker), Limits::default()));
     // In the handshake only its own time counts.
     let hello = client.take_all();
     server.receive(&hello[..hello.len() / 2]);
@@ -326,8 +326,8 @@ fn a_part_of_a_record_or_of_a_handshake_is_no_silence() {
 fn a_part_of_a_proxy_header_is_no_message() {
     let here: Endpoint = std::net::SocketAddr::from(([127, 0, 0, 1], 5)).into();
     let info = ConnInfo::new(ConnId(1), here.clone(), here);
-    let opening = Handshake::new().expect_header(Proxies::local().header_reader(&info));
-    let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(reply()), Limits::default()));
+    let handshake = Handshake::new().expect_header(Proxies::local().header_reader(&info));
+    let mut bench = Bench::of(Conn::with_handshake(info, handshake, |_| Box::new(reply()), Limits::default()));
     for part in ["PRO", "XY TCP4 192.0.2.7 192.0.2.8 1 2"] {
         bench.receive(part.as_bytes());
         bench.pass(Duration::from_secs(1));

@@ -391,9 +391,9 @@ const VIEW: &str = "whole run";
 #[test]
 fn a_view_is_drawn_in_place_and_gives_way_to_the_results() {
     let folder = TempDir::new().unwrap();
-    for (wish, is_coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+    for (variables, is_coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
         let args = ["load", "--loopback", "-c", "4", "-r", "200", "-d", "2s"];
-        let environment = [&[("LC_ALL", "C.UTF-8")], wish].concat();
+        let environment = [&[("LC_ALL", "C.UTF-8")], variables].concat();
         let mut terminal = Terminal::start_with(&args, folder.path(), &environment);
         terminal.until_seen(VIEW);
         // It is drawn in place, and so stands there once.

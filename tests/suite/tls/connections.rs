@@ -69,15 +69,15 @@ impl End {
     }
 }
 
-fn bench(opening: Handshake, service: impl Service + 'static, limits: Limits) -> Bench {
+fn bench(handshake: Handshake, service: impl Service + 'static, limits: Limits) -> Bench {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-    Bench::of(Conn::opening(info, opening, |_| Box::new(service), limits))
+    Bench::of(Conn::with_handshake(info, handshake, |_| Box::new(service), limits))
 }
 
-fn end(opening: Handshake) -> End {
+fn end(handshake: Handshake) -> End {
     let talker = Talker::default();
     let talk = Rc::clone(&talker.0);
-    End { bench: bench(opening, talker, Limits::default()), talk }
+    End { bench: bench(handshake, talker, Limits::default()), talk }
 }
 
 pub(crate) fn serving(settings: &TlsServerSettings) -> TlsServer {
@@ -409,7 +409,7 @@ on_each_engine_plainly!(
 );
 
 fn secure(engine: Engine, limits: Limits) -> Running {
-    Running::start(server(engine).limits(limits).opening(crate::tunnel::opening()), |_| Reply::default())
+    Running::start(server(engine).limits(limits).handshake(crate::tunnel::handshake()), |_| Reply::default())
 }
 
 fn a_peer_that_ends_without_close_notify_is_cut_off(engine: Engine) {

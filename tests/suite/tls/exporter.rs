@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use resound::tls::rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES;
 use resound::tls::{TlsClient, TlsServer, Trust, rustls};
-use resound::{Address, ConnInfo, Dial, Echo, Endpoint, Engine, Handshake, dial};
+use resound::{Address, ConnInfo, DialOptions, Echo, Endpoint, Engine, Handshake, dial};
 
 use crate::harness::{PATIENCE, Running, on_each_engine_once, server};
 use crate::tls::connections::{of_suites, of_tls12, plain_server, shake};
@@ -70,8 +70,8 @@ fn a_key_log_is_written_as_before() {
 fn both_ends_of_a_stream_have_the_same_channel_binding(engine: Engine) {
     let tls = plain_server();
     let (send, seen) = mpsc::channel();
-    let opening = server(engine).opening(move |_: &ConnInfo| Handshake::new().tls_server(&tls));
-    let running = Running::start(opening, move |conn: &ConnInfo| {
+    let handshake = server(engine).handshake(move |_: &ConnInfo| Handshake::new().tls_server(&tls));
+    let running = Running::start(handshake, move |conn: &ConnInfo| {
         let info = conn.tls.as_ref().expect("it has TLS");
         send.send(info.exporter).unwrap();
         Echo
@@ -82,7 +82,7 @@ fn both_ends_of_a_stream_have_the_same_channel_binding(engine: Engine) {
     let mut before = None;
     for (client, has_one) in [(client(), true), (client(), true), (&of_tls12(), false)] {
         let ours = runtime.block_on(async {
-            let stream = dial(&address, Dial { timeout: PATIENCE, ..Dial::default() }).await.unwrap();
+            let stream = dial(&address, DialOptions { timeout: PATIENCE, ..DialOptions::default() }).await.unwrap();
             let stream = stream.secure(client).await.unwrap();
             assert_eq!(stream.report().unread.is_some(), cfg!(unix), "with TLS too");
             stream.tls().expect("it has TLS").info().exporter

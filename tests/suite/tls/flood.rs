@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
 use crate::harness::{Running, engine, engines, noise, server};
-use crate::tunnel::{client, opening};
+use crate::tunnel::{client, handshake};
 
 const SILENT: usize = 5_000;
 const FLOODERS: usize = 200;
@@ -121,7 +121,7 @@ async fn come_and_go(address: SocketAddr, over: Arc<AtomicBool>) -> Vec<Duration
 fn flood(engine: Engine, name: &str) {
     // The silent ones stay for the whole test.
     let limits = Limits { opening_timeout: Some(FLOOD * 3), ..Limits::default() };
-    let running = Running::start(server(engine).limits(limits).opening(opening()), |_| Reply::default());
+    let running = Running::start(server(engine).limits(limits).handshake(handshake()), |_| Reply::default());
     let address = running.address();
     let silent: Vec<_> = (0..SILENT).map(|_| std::net::TcpStream::connect(address).expect("connect")).collect();
     let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

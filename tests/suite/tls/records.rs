@@ -9,9 +9,9 @@ use crate::harness::noise;
 use crate::proto::bench::Bench;
 use crate::tunnel::{client, identity};
 
-fn bench(opening: Handshake) -> Bench {
+fn bench(handshake: Handshake) -> Bench {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-    Bench::of(Conn::opening(info, opening, |_| Box::new(Echo), Limits::default()))
+    Bench::of(Conn::with_handshake(info, handshake, |_| Box::new(Echo), Limits::default()))
 }
 
 /// Applies `input` to a conversation: each byte cuts, changes, repeats, drops or passes the output

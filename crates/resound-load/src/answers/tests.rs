@@ -53,7 +53,7 @@ fn right(rules: &Rules) -> Vec<Vec<u8>> {
 }
 
 /// There is one fault, and all other answers are right.
-fn assert_only(events: &[AnswerEvent], answered: usize, fault: FailureKind, about: u64) {
+fn assert_only(events: &[AnswerEvent], answered: usize, fault: LoadFailure, about: u64) {
     let (mut right, mut wrong) = (0, Vec::new());
     for event in events {
         match event {
@@ -67,7 +67,7 @@ fn assert_only(events: &[AnswerEvent], answered: usize, fault: FailureKind, abou
             assert_eq!((*class, *sequence, sent.planned), (fault, about, about));
         }
         [AnswerEvent::Missing(sent, sequence)] => {
-            assert_eq!((FailureKind::Missing, *sequence, sent.planned), (fault, about, about))
+            assert_eq!((LoadFailure::Missing, *sequence, sent.planned), (fault, about, about))
         }
         [AnswerEvent::Failure(class, sequence, _)] => assert_eq!((*class, *sequence), (fault, Some(about))),
         _ => panic!("not one event but {wrong:?}"),
@@ -98,11 +98,11 @@ fn a_wrong_byte_is_found_at_every_position() {
             for at in [0, 1, 7, 15] {
                 let mut came = right(&rules);
                 came[50][at] ^= 0x20;
-                assert_only(&events_of(&rules, depth, part, &came), 199, FailureKind::Corrupt, 50);
+                assert_only(&events_of(&rules, depth, part, &came), 199, LoadFailure::Corrupt, 50);
             }
             let mut came = right(&rules);
             *came[199].last_mut().unwrap() ^= 1;
-            assert_only(&events_of(&rules, depth, part, &came), 199, FailureKind::Corrupt, 199);
+            assert_only(&events_of(&rules, depth, part, &came), 199, LoadFailure::Corrupt, 199);
         }
     }
 }
@@ -113,7 +113,7 @@ fn a_skipped_answer_is_missing() {
         for (gone, part) in [(50, 7), (50, usize::MAX), (0, 64), (197, 64)] {
             let mut came = right(&rules);
             came.remove(gone);
-            assert_only(&events_of(&rules, 8, part, &came), 199, FailureKind::Missing, gone as u64);
+            assert_only(&events_of(&rules, 8, part, &came), 199, LoadFailure::Missing, gone as u64);
         }
     }
 }
@@ -144,7 +144,7 @@ fn swapped_answers_are_reordered() {
         for (at, part) in [(50, 7), (50, usize::MAX), (0, 64), (190, 64)] {
             let mut came = right(&rules);
             came.swap(at, at + 1);
-            assert_only(&events_of(&rules, 8, part, &came), 199, FailureKind::Reordered, at as u64);
+            assert_only(&events_of(&rules, 8, part, &came), 199, LoadFailure::Reordered, at as u64);
         }
     }
 }
@@ -156,7 +156,7 @@ fn a_repeated_answer_is_a_duplicate() {
             let mut came = right(&rules);
             let twice = came[50].clone();
             came.insert(51, twice);
-            assert_only(&events_of(&rules, depth, part, &came), 200, FailureKind::Duplicate, 50);
+            assert_only(&events_of(&rules, depth, part, &came), 200, LoadFailure::Duplicate, 50);
         }
     }
 }
@@ -168,10 +168,10 @@ fn a_cut_answer_is_truncated() {
             let mut came = right(&rules);
             let length = came[50].len();
             came[50].truncate(length - 3);
-            assert_only(&events_of(&rules, 8, part, &came), 199, FailureKind::Truncated, 50);
+            assert_only(&events_of(&rules, 8, part, &came), 199, LoadFailure::Truncated, 50);
             if rules.payload.lines {
                 came[50].push(b'\n');
-                assert_only(&events_of(&rules, 8, part, &came), 199, FailureKind::Truncated, 50);
+                assert_only(&events_of(&rules, 8, part, &came), 199, LoadFailure::Truncated, 50);
             }
         }
     }
@@ -184,7 +184,7 @@ fn bytes_that_answer_nothing_lose_the_stream() {
         came.push(vec![b'?'; 100]);
         let events = events_of(&rules, 8, 64, &came);
         assert!(
-            matches!(events[200..], [AnswerEvent::Failure(FailureKind::Extra, None, _), AnswerEvent::Lost]),
+            matches!(events[200..], [AnswerEvent::Failure(LoadFailure::Extra, None, _), AnswerEvent::Lost]),
             "{:?}",
             &events[200..]
         );
@@ -192,7 +192,7 @@ fn bytes_that_answer_nothing_lose_the_stream() {
         came[50] = vec![b'?'; 200_000];
         let events = events_of(&rules, 8, 64, &came);
         // All messages in flight, this one included, stay unanswered.
-        assert!(matches!(events[50..52], [AnswerEvent::Failure(FailureKind::Corrupt, Some(50), _), AnswerEvent::Lost]));
+        assert!(matches!(events[50..52], [AnswerEvent::Failure(LoadFailure::Corrupt, Some(50), _), AnswerEvent::Lost]));
         let rest: Vec<_> = (50..58).map(|n| AnswerEvent::Unanswered(SendTimes::new(n, n))).collect();
         assert_eq!(events[52..], rest);
     }
@@ -225,7 +225,7 @@ fn every_second_answer_is_wrong() {
     }
     answers.received(&came, &mut |event| match event {
         AnswerEvent::Answered(_) => right += 1,
-        AnswerEvent::Wrong(_, FailureKind::Corrupt, ..) => wrong += 1,
+        AnswerEvent::Wrong(_, LoadFailure::Corrupt, ..) => wrong += 1,
         other => panic!("{other:?}"),
     });
     assert!(right + wrong >= 3990 && wrong >= 1990, "{right} {wrong}");
@@ -248,7 +248,7 @@ fn the_rest_of_a_reordered_answer_is_skipped() {
     answers.received(&[&first[3000..], &third[..], &fourth[..]].concat(), &mut |event| events.push(event));
     answers.end(&mut |event| events.push(event));
     let sent = |n| SendTimes::new(n, n);
-    assert!(matches!(&events[1], AnswerEvent::Wrong(at, FailureKind::Reordered, 0, _) if *at == sent(0)), "{events:?}");
+    assert!(matches!(&events[1], AnswerEvent::Wrong(at, LoadFailure::Reordered, 0, _) if *at == sent(0)), "{events:?}");
     events.remove(1);
     assert_eq!(events, [1, 2, 3].map(|n| AnswerEvent::Answered(sent(n))));
 }
@@ -281,7 +281,7 @@ fn answers_to_reads_are_detected() {
         answer(&rules, 0)[17..].chunks(1024).flat_map(|read| [b"Server received: ", read].concat()).collect();
     let events = events_of(&rules, 1, 4096, &[came]);
     let is_detected = |event: &AnswerEvent| match event {
-        AnswerEvent::Failure(FailureKind::Corrupt, _, what) => what.contains("answer what one read returns"),
+        AnswerEvent::Failure(LoadFailure::Corrupt, _, what) => what.contains("answer what one read returns"),
         _ => false,
     };
     assert!(events.iter().any(is_detected), "{events:?}");

@@ -57,7 +57,7 @@ impl TestConnection {
             from: start,
             ramp: None,
             warm_up: Duration::ZERO,
-            opening: None,
+            handshake: None,
         };
         let mut plan = LoadDialPlan::new(Arc::clone(&config), route, 0, 1, None);
         let NextDial::Dial(call) = plan.next(start) else { panic!("nothing to dial") };

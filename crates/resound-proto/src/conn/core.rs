@@ -13,8 +13,8 @@ use crate::limits::Limits;
 use crate::observer::{Closed, Observer};
 use crate::ordered::OrderedEvent;
 use crate::service::{
-    ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, SeldomWishes, Service, ServiceRequests, SocketReport,
-    SocketWishes,
+    ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, RareRequests, Service, ServiceRequests, SocketReport,
+    SocketRequests,
 };
 use crate::silence::Silence;
 use crate::state::State;
@@ -114,9 +114,9 @@ impl Core {
     }
 
     #[inline]
-    pub(super) fn take_socket_wishes(&mut self) -> Option<SocketWishes> {
-        let wishes = self.asked.seldom.take_of_socket()?;
-        Some(SocketWishes { report: wishes.report && self.state.is_open(), ..wishes })
+    pub(super) fn take_socket_requests(&mut self) -> Option<SocketRequests> {
+        let requests = self.asked.rare.take_of_socket()?;
+        Some(SocketRequests { report: requests.report && self.state.is_open(), ..requests })
     }
 
     /// Gives the service the report for which it has asked.
@@ -127,12 +127,12 @@ impl Core {
         out: &mut Vec<u8>,
         observer: &mut dyn Observer,
     ) {
-        self.asked.seldom.begin_report();
+        self.asked.rare.begin_report();
         if self.state.is_open() {
             let event = |service: &mut dyn Service, cx: &mut Cx<'_>| service.socket(report, cx);
             self.call(now, DeliveredMessage::NONE, out, &mut (0..0), observer, event);
         }
-        self.asked.seldom.end_report();
+        self.asked.rare.end_report();
     }
 
     /// Delivers one message to the observer and the service, or bytes that are no message
@@ -192,7 +192,7 @@ impl Core {
     pub(super) fn panicked(&mut self, now: Instant) {
         self.state = State::Aborting(CloseReason::Panicked);
         self.held.clear();
-        self.delivery.hurry(now);
+        self.delivery.limit(now);
     }
 
     /// Ends a connection whose handshake, or TLS after it, has failed.
@@ -232,8 +232,8 @@ impl Core {
             self.delivery.begins(now, &self.limits);
         }
         self.unsent += fresh;
-        if self.asked.seldom.has(SeldomWishes::HURRY) && (fresh > 0 || !self.delivery.is_in_a_hurry()) {
-            self.delivery.hurry(now);
+        if self.asked.rare.has(RareRequests::LIMIT_DELIVERY) && (fresh > 0 || !self.delivery.is_limited()) {
+            self.delivery.limit(now);
         }
         if let State::Refused(reason) = self.state {
             self.state = if fresh == 0 { State::Reset(reason) } else { State::Closing(reason) };
@@ -249,8 +249,8 @@ impl Core {
             State::Refused(reason) | State::Closing(reason) => self.linger(now, reason),
             State::Aborting(_) => {
                 self.held.clear();
-                if !self.delivery.is_in_a_hurry() {
-                    self.delivery.hurry(now);
+                if !self.delivery.is_limited() {
+                    self.delivery.limit(now);
                 }
                 if self.is_delivered(now) { Then::Reset } else { Then::Go }
             }
@@ -273,8 +273,8 @@ impl Core {
         let had_its_time = reason == CloseReason::IdleTimeout || self.opened.is_none();
         let waits = self.linger_until.is_none() && !had_its_time;
         if waits && self.delivery.is_reported() && self.delivery.is_open(0) {
-            if !self.delivery.is_in_a_hurry() {
-                self.delivery.hurry(now);
+            if !self.delivery.is_limited() {
+                self.delivery.limit(now);
             }
             return Then::HalfClose;
         }
@@ -293,9 +293,9 @@ impl Core {
 
     pub(super) fn stalled_at(&self) -> Option<Instant> {
         let limit = self.limits.write_timeout;
-        let limit = match (self.delivery.is_in_a_hurry(), self.state) {
+        let limit = match (self.delivery.is_limited(), self.state) {
             (true, State::Aborting(CloseReason::Aborted)) => Some(last_bytes(limit)),
-            (true, _) if self.asked.seldom.has(SeldomWishes::HURRY) => Some(last_bytes(limit)),
+            (true, _) if self.asked.rare.has(RareRequests::LIMIT_DELIVERY) => Some(last_bytes(limit)),
             // A connection that has ended must not stay for ever, even if its peer takes nothing.
             (true, _) => limit.or(Limits::default().write_timeout),
             (false, _) => limit,

@@ -8,7 +8,7 @@ use crate::error::CloseReason;
 use crate::framing::{Frame, cut};
 use crate::observer::Observer;
 use crate::ordered::OrderedEvent;
-use crate::service::{DeliveredMessage, Framing, SeldomWishes};
+use crate::service::{DeliveredMessage, Framing, RareRequests};
 use crate::state::State;
 
 impl Core {
@@ -97,7 +97,7 @@ impl Core {
 
     /// Keeps what could not be delivered.
     fn keep(&mut self, now: Instant, rest: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
-        let is_next = self.asked.seldom.has(SeldomWishes::LEAVE_UNREAD) || (self.held.is_empty() && rest.is_empty());
+        let is_next = self.asked.rare.has(RareRequests::LEAVE_UNREAD) || (self.held.is_empty() && rest.is_empty());
         if self.asked.paused && self.drain == OrderedEvent::Waiting && is_next {
             // A pause may have no end of its own, and there is no input that the drain must follow.
             self.deliver_drain(now, out, observer);

@@ -54,7 +54,7 @@ impl Conn {
     /// Whether the connection waits for nothing but the delivery of what was sent.
     #[must_use]
     pub fn only_delivers(&self) -> bool {
-        self.core.delivery.is_in_a_hurry() && !self.core.state.is_open()
+        self.core.delivery.is_limited() && !self.core.state.is_open()
     }
 
     /// Before [`Conn::lost`], where the peer has reset the connection: whether the service has
@@ -62,7 +62,7 @@ impl Conn {
     #[must_use]
     pub fn wants_last_report(&mut self) -> bool {
         // A report that was asked for in the one before is due with the second call.
-        (0..2).any(|_| self.core.take_socket_wishes().is_some_and(|wishes| wishes.report))
+        (0..2).any(|_| self.core.take_socket_requests().is_some_and(|requests| requests.report))
     }
 
     /// The report of a connection that the peer has reset: the service finds

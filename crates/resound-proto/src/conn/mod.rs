@@ -23,7 +23,7 @@ use super::observer::Observer;
 use super::ordered::OrderedEvent;
 use super::state::State;
 use crate::error::CloseReason;
-use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, SocketReport, SocketWishes};
+use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, SocketReport, SocketRequests};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -109,7 +109,7 @@ impl Conn {
     /// peer is known; only then the observer sees the connection as opened. A connection that ends
     /// before is [`Observer::unopened`].
     #[must_use]
-    pub fn opening(
+    pub fn with_handshake(
         info: ConnInfo,
         handshake: Handshake,
         service: impl FnOnce(&ConnInfo) -> Box<dyn Service> + 'static,
@@ -211,11 +211,11 @@ impl Conn {
     /// What the service has asked for of its socket since the call before, if anything. A report
     /// is wanted until [`Conn::socket`].
     #[inline]
-    pub fn take_socket_wishes(&mut self) -> Option<SocketWishes> {
-        self.core.take_socket_wishes()
+    pub fn take_socket_requests(&mut self) -> Option<SocketRequests> {
+        self.core.take_socket_requests()
     }
 
-    /// The report that the service has asked for ([`SocketWishes::report`]).
+    /// The report that the service has asked for ([`SocketRequests::report`]).
     pub fn socket(
         &mut self,
         now: Instant,
@@ -277,7 +277,7 @@ impl Conn {
         core.progress = Some(now);
         core.delivery.sent(now);
         if core.unsent == 0 && matches!(core.state, State::Aborting(_)) {
-            core.delivery.hurry(now);
+            core.delivery.limit(now);
         }
         if let Some(silence) = &mut core.silence {
             silence.sent(n);
@@ -321,7 +321,7 @@ impl Conn {
                 false => core.state.close(CloseReason::IdleTimeout),
             }
         }
-        if core.delivery.is_in_a_hurry() {
+        if core.delivery.is_limited() {
             core.delivery.looked_in_a_hurry(now);
         } else {
             core.delivery.looked(now, &core.limits);

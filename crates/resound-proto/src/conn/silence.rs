@@ -8,7 +8,7 @@ use super::core::Core;
 use crate::framing::Frame;
 use crate::observer::Observer;
 use crate::ordered::OrderedEvent;
-use crate::service::{Framing, SeldomWishes};
+use crate::service::{Framing, RareRequests};
 use crate::silence::{Silence, may_be_own_line};
 
 impl Conn {
@@ -18,7 +18,7 @@ impl Conn {
     #[must_use]
     pub fn is_silence_due(&self, now: Instant) -> bool {
         let asked = &self.core.asked;
-        let reads = asked.seldom.has(SeldomWishes::READ_BEFORE_WAKE) && !asked.paused;
+        let reads = asked.rare.has(RareRequests::READ_BEFORE_WAKE) && !asked.paused;
         let wake = asked.wake_at.filter(|_| reads);
         self.is_silent(now) || wake.is_some_and(|at| at <= now)
     }

@@ -20,7 +20,7 @@ pub(crate) struct ServiceRequests {
     pub(crate) may_share: bool,
     /// The engine can send from where it received, on another connection.
     pub(crate) may_lend: bool,
-    pub(crate) seldom: SeldomWishes,
+    pub(crate) rare: RareRequests,
     /// Another connection sends what the engine's buffer holds.
     pub(crate) lent: bool,
     /// The service has an idle timeout of its own.
@@ -35,7 +35,7 @@ pub(crate) struct ServiceRequests {
 /// What a service has asked for of its socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SocketWishes {
+pub struct SocketRequests {
     /// It waits for acknowledgements before it sends a small segment ([`Cx::nagle`]).
     pub nagle: bool,
     /// It sends no keepalive probes ([`Cx::no_keepalive`]).
@@ -49,9 +49,9 @@ pub struct SocketWishes {
 
 /// What few services ask for, in one byte, so that the connections of the others stay small.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SeldomWishes(u8);
+pub(crate) struct RareRequests(u8);
 
-impl SeldomWishes {
+impl RareRequests {
     const NAGLE: Self = Self(1);
     const NO_KEEPALIVE: Self = Self(2);
     const DROP_INPUT: Self = Self(4);
@@ -63,31 +63,31 @@ impl SeldomWishes {
     /// The next report: it was asked for in the last one.
     const REPORT_AGAIN: Self = Self(64);
     /// What is sent has little time.
-    pub(crate) const HURRY: Self = Self(128);
+    pub(crate) const LIMIT_DELIVERY: Self = Self(128);
     const OF_SOCKET: Self = Self(1 | 2 | 4 | 32 | 64);
 
-    pub(crate) fn has(self, wish: Self) -> bool {
-        self.0 & wish.0 != 0
+    pub(crate) fn has(self, request: Self) -> bool {
+        self.0 & request.0 != 0
     }
 
-    fn set(&mut self, wish: Self, wanted: bool) {
-        self.0 = if wanted { self.0 | wish.0 } else { self.0 & !wish.0 };
+    fn set(&mut self, request: Self, wanted: bool) {
+        self.0 = if wanted { self.0 | request.0 } else { self.0 & !request.0 };
     }
 
     /// Those of the socket, once; a report until it is given.
     #[inline]
-    pub(crate) fn take_of_socket(&mut self) -> Option<SocketWishes> {
+    pub(crate) fn take_of_socket(&mut self) -> Option<SocketRequests> {
         if self.has(Self::OF_SOCKET) { Some(self.take_some_of_socket()) } else { None }
     }
 
     #[cold]
-    fn take_some_of_socket(&mut self) -> SocketWishes {
+    fn take_some_of_socket(&mut self) -> SocketRequests {
         let of_socket = [Self::NAGLE, Self::NO_KEEPALIVE, Self::DROP_INPUT, Self::REPORT];
-        let [nagle, no_keepalive, drop_input, report] = of_socket.map(|wish| self.has(wish));
+        let [nagle, no_keepalive, drop_input, report] = of_socket.map(|request| self.has(request));
         let again = self.has(Self::REPORT_AGAIN);
         self.set(Self::OF_SOCKET, false);
         self.set(Self::REPORT, report || again);
-        SocketWishes { nagle, no_keepalive, drop_input, report }
+        SocketRequests { nagle, no_keepalive, drop_input, report }
     }
 
     /// A report is about to be given.
@@ -150,7 +150,7 @@ impl ServiceRequests {
             full_duplex: false,
             may_share: false,
             may_lend: false,
-            seldom: SeldomWishes::default(),
+            rare: RareRequests::default(),
             lent: false,
             never_idle: false,
             broken: false,
@@ -296,13 +296,13 @@ impl Cx<'_> {
     /// [`Cx::wake_at`], as long as the service has not paused. For a service that waits for a pause
     /// of its peer.
     pub fn read_before_wake(&mut self, wanted: bool) {
-        self.asked.seldom.set(SeldomWishes::READ_BEFORE_WAKE, wanted);
+        self.asked.rare.set(RareRequests::READ_BEFORE_WAKE, wanted);
     }
 
     /// Stops delivery and reading for good. A drain does not wait for what is left unread.
     pub fn leave_unread(&mut self) {
         self.asked.paused = true;
-        self.asked.seldom.set(SeldomWishes::LEAVE_UNREAD, true);
+        self.asked.rare.set(RareRequests::LEAVE_UNREAD, true);
     }
 
     /// `true` stops delivery (and, soon after, reading: TCP's window holds the peer back); `false`
@@ -324,20 +324,20 @@ impl Cx<'_> {
     /// In [`Service::open`](super::Service::open): the socket waits for acknowledgements before it
     /// sends a small segment (RFC 896). Otherwise engines turn that off.
     pub fn nagle(&mut self, wanted: bool) {
-        self.asked.seldom.set(SeldomWishes::NAGLE, wanted);
+        self.asked.rare.set(RareRequests::NAGLE, wanted);
     }
 
     /// In [`Service::open`](super::Service::open): the socket sends no keepalive probes (RFC 9293,
     /// 3.8.4). Otherwise those of a server and a relay do.
     pub fn no_keepalive(&mut self, wanted: bool) {
-        self.asked.seldom.set(SeldomWishes::NO_KEEPALIVE, wanted);
+        self.asked.rare.set(RareRequests::NO_KEEPALIVE, wanted);
     }
 
     /// From now on the system drops what data and FIN the peer sends, so that it acknowledges none
     /// of them, where it can: TCP on Linux. Elsewhere it goes on acknowledging, and the service
     /// pauses. Acknowledgements and RSTs still arrive.
     pub fn drop_input(&mut self) {
-        self.asked.seldom.set(SeldomWishes::DROP_INPUT, true);
+        self.asked.rare.set(RareRequests::DROP_INPUT, true);
     }
 
     /// Asks what the system knows of the socket: [`Service::socket`](super::Service::socket)
@@ -348,7 +348,7 @@ impl Cx<'_> {
     /// no more reports; in a drain a [`Cx::finish`] closes it. Each report costs a few system
     /// calls.
     pub fn report_socket(&mut self) {
-        self.asked.seldom.set(SeldomWishes::REPORT, true);
+        self.asked.rare.set(RareRequests::REPORT, true);
     }
 
     /// Changes how the input behind this message is cut.
@@ -407,8 +407,8 @@ impl Cx<'_> {
     /// From now on resets the connection once its peer's system has taken none of what was sent for
     /// 10 s (or the write timeout, if that is shorter). For a service that passes on the last bytes
     /// of another connection, and sends more of them as the peer takes some.
-    pub fn hurry(&mut self) {
-        self.asked.seldom.set(SeldomWishes::HURRY, true);
+    pub fn limit_delivery(&mut self) {
+        self.asked.rare.set(RareRequests::LIMIT_DELIVERY, true);
     }
 
     /// Whether the peer takes nothing more: it has reset the connection, and what it sent before is

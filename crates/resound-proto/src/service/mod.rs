@@ -15,8 +15,8 @@ mod socket_report;
 mod timestamps;
 
 pub use chargen::{CHARGEN_LINE, Chargen, chargen_pattern, chargen_pattern_without_space};
-pub use cx::{Cx, SharedBytes, SocketWishes};
-pub(crate) use cx::{DeliveredMessage, SeldomWishes, ServiceRequests};
+pub use cx::{Cx, SharedBytes, SocketRequests};
+pub(crate) use cx::{DeliveredMessage, RareRequests, ServiceRequests};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use endpoint::{Endpoint, canonical, unmapped};

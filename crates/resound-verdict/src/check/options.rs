@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use resound::server::Listener;
-use resound::{Address, Dial, Family, dial};
+use resound::{Address, DialOptions, Family, dial};
 use tokio::time::timeout;
 
 use super::CheckId;
@@ -417,7 +417,7 @@ async fn own_syn(end: &PathEnd, near: &NearFacts) -> Option<SynFacts> {
     let listener = listeners.first()?;
     listener.save_syns().ok()?;
     let address = Address::parse(&listener.address().to_string(), 0).ok()?;
-    let how = Dial { receive_buffer: end.dial.receive_buffer, timeout: OWN_PATIENCE, ..Dial::default() };
+    let how = DialOptions { receive_buffer: end.dial.receive_buffer, timeout: OWN_PATIENCE, ..DialOptions::default() };
     let both = async { tokio::join!(dial(&address, how), Listener::accept_one(listeners)) };
     let (near, far) = timeout(OWN_PATIENCE, both).await.ok()?;
     let (near, far) = (near.ok()?, far.ok()?);

@@ -23,7 +23,7 @@ impl Faulty {
         let identity = Identity::development(&["localhost".into()]).unwrap();
         let client = TlsClient::new("localhost", Trust::Pin(identity.fingerprint()), None, &[]).unwrap();
         let server = TlsServer::new(&TlsServerSettings::new(identity)).unwrap();
-        let far = settings().listen("127.0.0.1:0").unwrap().opening(move |_| Handshake::new().tls_server(&server));
+        let far = settings().listen("127.0.0.1:0").unwrap().handshake(move |_| Handshake::new().tls_server(&server));
         Self { relayed: Relayed::direct(far, None).behind_relay(faults), tls: Some(client) }
     }
 

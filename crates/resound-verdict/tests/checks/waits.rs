@@ -41,7 +41,7 @@ fn one_connection_hides_nothing_and_a_relay_shows_that_it_makes_a_second_one() {
 fn records_of_tls_are_counted_alike_at_both_ends() {
     let identity = Identity::development(&["localhost".into()]).unwrap();
     let tls = TlsServer::new(&TlsServerSettings::new(identity)).unwrap();
-    let far = settings().listen("127.0.0.1:0").unwrap().opening(move |_| Handshake::new().tls_server(&tls));
+    let far = settings().listen("127.0.0.1:0").unwrap().handshake(move |_| Handshake::new().tls_server(&tls));
     let direct = Relayed::direct(far, None);
     let client = TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap();
     let ids = [CheckId::SlowReader, CheckId::HiddenBuffer, CheckId::SplitTcp];

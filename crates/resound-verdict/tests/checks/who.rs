@@ -41,7 +41,7 @@ fn tls_server() -> TlsServer {
 
 fn with_tls(server: Server) -> Server {
     let tls = tls_server();
-    server.opening(move |_: &ConnInfo| Handshake::new().tls_server(&tls))
+    server.handshake(move |_: &ConnInfo| Handshake::new().tls_server(&tls))
 }
 
 fn serve<S: Service + 'static>(
@@ -116,7 +116,7 @@ fn a_header_of_this_ends_own_says_nothing_of_the_path() {
     let sessions = Sessions::new(None);
     let proxies = resound::proxy::Proxies::local();
     let requiring =
-        settings().opening(move |conn: &ConnInfo| Handshake::new().expect_header(proxies.header_reader(conn)));
+        settings().handshake(move |conn: &ConnInfo| Handshake::new().expect_header(proxies.header_reader(conn)));
     let server = serve(requiring.save_syns(true), move |_| {
         FarEnd::new(Reply::new(Reply::PREFIX.as_bytes(), Framing::auto()), sessions.clone())
     });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use resound::relay::{Relay, RelayTarget};
 use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
-use resound::{Address, Dial, Endpoint, Framing, Handle, Handshake, Reply, Server};
+use resound::{Address, DialOptions, Endpoint, Framing, Handle, Handshake, Reply, Server};
 use resound_probe::{FarEnd, Sessions};
 use resound_verdict::{CheckVerdict, Path};
 
@@ -57,7 +57,7 @@ impl Planted {
             let identity = Identity::development(&["localhost".into()]).unwrap();
             let client = TlsClient::new("localhost", Trust::Pin(identity.fingerprint()), None, &[]).unwrap();
             let tls = TlsServer::new(&TlsServerSettings::new(identity)).unwrap();
-            (server.opening(move |_| Handshake::new().tls_server(&tls)), Some(client))
+            (server.handshake(move |_| Handshake::new().tls_server(&tls)), Some(client))
         } else {
             (server, None)
         };
@@ -71,7 +71,7 @@ impl Planted {
     /// What a run finds. Of `unknown`, what is wanted counts.
     pub(crate) fn verdict(&self, row: &Row, wanted: &BTreeSet<String>) -> Found {
         let start = Instant::now();
-        let dial = Dial { timeout: PATIENCE, ..Dial::default() };
+        let dial = DialOptions { timeout: PATIENCE, ..DialOptions::default() };
         let path = row.path(Path::to(address(&self.relay)).dial(dial).patience(PATIENCE).seed(7));
         let path = match &self.tls {
             Some(client) => path.tls(client.clone()),

@@ -11,8 +11,8 @@ use super::Engine;
 use super::connection_limit::ConnectionLimit;
 #[cfg(feature = "fault-injection")]
 use super::fault_config::RingFaultConfig;
+use super::heartbeat::Heartbeat;
 use super::live_limits::LiveLimits;
-use super::pulse::Pulse;
 use super::shared::{ConnectionOrigin, Observers, Shared};
 #[cfg(target_os = "linux")]
 use super::sys::Setup;
@@ -106,7 +106,7 @@ impl EngineConfig {
             limits: self.limits,
             room: Arc::new(room),
             counters: (0..workers).map(|_| (0..=listeners).map(|_| Counters::default()).collect()).collect(),
-            pulses: (0..workers).map(|_| Pulse::default()).collect(),
+            heartbeats: (0..workers).map(|_| Heartbeat::default()).collect(),
             drains: AtomicBool::new(false),
             next: AtomicU64::new(1),
             next_dialled: AtomicU64::new(ConnId::FIRST_DIALLED),

@@ -26,7 +26,7 @@ pub(super) const HEAD_START: Duration = Duration::from_millis(250);
 
 /// How to dial.
 #[derive(Clone, Copy, Debug)]
-pub struct Dial {
+pub struct DialOptions {
     /// Which addresses of a name are used.
     pub family: Family,
     /// How long the resolver, and then each address, may take.
@@ -54,7 +54,7 @@ pub struct Dial {
     pub traffic_class: Option<u8>,
 }
 
-impl Default for Dial {
+impl Default for DialOptions {
     /// Both families, 10 s, from wherever the system chooses.
     fn default() -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Default for Dial {
     }
 }
 
-impl Dial {
+impl DialOptions {
     fn admits(&self, address: &SocketAddr) -> bool {
         self.family.admits(address) && self.source_address.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
     }
@@ -191,7 +191,7 @@ impl Dial {
 ///
 /// # Errors
 /// [`DialError`] with every attempt, where none succeeded.
-pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
+pub async fn dial(address: &Address, how: DialOptions) -> Result<Stream, DialError> {
     dial_watched(address, how, &CallWatch::default()).await
 }
 
@@ -200,11 +200,15 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
 ///
 /// # Errors
 /// As of [`dial`].
-pub async fn dial_observed(address: &Address, how: Dial, observer: Arc<dyn CallObserver>) -> Result<Stream, DialError> {
+pub async fn dial_observed(
+    address: &Address,
+    how: DialOptions,
+    observer: Arc<dyn CallObserver>,
+) -> Result<Stream, DialError> {
     dial_watched(address, how, &CallWatch::of(observer)).await
 }
 
-async fn dial_watched(address: &Address, how: Dial, watch: &CallWatch) -> Result<Stream, DialError> {
+async fn dial_watched(address: &Address, how: DialOptions, watch: &CallWatch) -> Result<Stream, DialError> {
     let failed = |attempts: Vec<Attempt>, before: Option<io::Error>, class| DialError {
         target: address.to_string(),
         class,
@@ -274,7 +278,7 @@ async fn dial_watched(address: &Address, how: Dial, watch: &CallWatch) -> Result
     }
 }
 
-async fn race(addresses: Vec<SocketAddr>, how: Dial, watch: &CallWatch) -> Result<Stream, Vec<Attempt>> {
+async fn race(addresses: Vec<SocketAddr>, how: DialOptions, watch: &CallWatch) -> Result<Stream, Vec<Attempt>> {
     let watch = watch.clone();
     let mut field =
         AddressRace { how, watch, waiting: addresses.into_iter(), running: Vec::new(), failures: Vec::new() };
@@ -300,7 +304,7 @@ fn attempt(address: SocketAddr, error: io::Error, start: Instant) -> Attempt {
 
 /// The addresses of a race.
 struct AddressRace {
-    how: Dial,
+    how: DialOptions,
     watch: CallWatch,
     waiting: std::vec::IntoIter<SocketAddr>,
     /// Those on the way, and since when.
@@ -383,13 +387,13 @@ mod tests {
     #[test]
     fn a_source_has_the_family_and_the_link_of_its_target() {
         let [four, six] = [addresses(&["1.2.3.4:5"])[0], addresses(&["[fe80::1%7]:5"])[0]];
-        let port = Dial { source_port: Some(99), ..Dial::default() };
+        let port = DialOptions { source_port: Some(99), ..DialOptions::default() };
         assert_eq!(port.source(four), Some(addresses(&["0.0.0.0:99"])[0]));
         assert_eq!(port.source(six), Some(addresses(&["[::%7]:99"])[0]));
-        let own = Dial { source_address: Some("127.0.0.2".parse().unwrap()), ..Dial::default() };
+        let own = DialOptions { source_address: Some("127.0.0.2".parse().unwrap()), ..DialOptions::default() };
         assert!(own.admits(&four) && !own.admits(&six));
         assert_eq!(own.source(four), Some(addresses(&["127.0.0.2:0"])[0]));
-        assert_eq!(Dial::default().source(four), None);
+        assert_eq!(DialOptions::default().source(four), None);
     }
 
     #[test]
@@ -410,7 +414,7 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let open = listener.local_addr().unwrap();
-            let stream = race(vec![closed, open], Dial::default(), &CallWatch::default()).await.unwrap();
+            let stream = race(vec![closed, open], DialOptions::default(), &CallWatch::default()).await.unwrap();
             assert_eq!(stream.peer(), Endpoint::Tcp(open));
         });
     }
@@ -443,7 +447,7 @@ mod tests {
             let start = Instant::now();
             let stream = race(
                 vec![address, open],
-                Dial { timeout: Duration::from_secs(30), ..Dial::default() },
+                DialOptions { timeout: Duration::from_secs(30), ..DialOptions::default() },
                 &CallWatch::default(),
             )
             .await
@@ -462,7 +466,7 @@ mod tests {
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             // The third has its turn only after a head start, if this machine is not too busy for
             // that.
-            let how = |limit| Dial { deadline: Some(Instant::now() + limit), ..Dial::default() };
+            let how = |limit| DialOptions { deadline: Some(Instant::now() + limit), ..DialOptions::default() };
             let attempts =
                 race(vec![closed, silent, silent], how(HEAD_START / 2), &CallWatch::default()).await.unwrap_err();
             let named: Vec<_> = attempts.iter().map(|attempt| attempt.address.clone()).collect();
@@ -480,7 +484,7 @@ mod tests {
     fn when_all_fail_each_is_named() {
         runtime().block_on(async {
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let attempts = race(vec![closed, closed], Dial::default(), &CallWatch::default()).await.unwrap_err();
+            let attempts = race(vec![closed, closed], DialOptions::default(), &CallWatch::default()).await.unwrap_err();
             assert_eq!(attempts.len(), 2);
             assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
         });

@@ -93,19 +93,19 @@ impl DialDriver {
         }
         let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
         Some(self.shared.conn(request.target.clone(), local, true, |info| {
-            let opening = self.plan.borrow_mut().opening(request, info);
-            if opening.is_empty() {
-                let took = DialTiming { connect, opening: Duration::ZERO };
+            let handshake = self.plan.borrow_mut().handshake(request, info);
+            if handshake.is_empty() {
+                let took = DialTiming { connect, handshake: Duration::ZERO };
                 return ServiceSource::Ready(self.plan.borrow_mut().answered(request, took, info));
             }
             let (plan, failed) = (Rc::clone(&self.plan), request.clone());
-            let opening = opening.on_failure(move |why, now| plan.borrow_mut().unopened(&failed, why, now));
+            let handshake = handshake.on_failure(move |why, now| plan.borrow_mut().unopened(&failed, why, now));
             let (plan, request) = (Rc::clone(&self.plan), request.clone());
             let make = move |info: &ConnInfo, now: Instant| {
-                let opening = now.saturating_duration_since(answered);
-                plan.borrow_mut().answered(&request, DialTiming { connect, opening }, info)
+                let handshake = now.saturating_duration_since(answered);
+                plan.borrow_mut().answered(&request, DialTiming { connect, handshake }, info)
             };
-            ServiceSource::After(opening, Box::new(make))
+            ServiceSource::After(handshake, Box::new(make))
         }))
     }
 

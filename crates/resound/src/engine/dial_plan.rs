@@ -23,7 +23,7 @@ pub trait DialPlan {
     /// A dial succeeded: the handshake before its service, such as TLS. By default there is none,
     /// and [`DialPlan::answered`] follows at once. Otherwise that follows the handshake, or
     /// [`DialPlan::unopened`] does.
-    fn opening(&mut self, _request: &DialRequest, _conn: &ConnInfo) -> Handshake {
+    fn handshake(&mut self, _request: &DialRequest, _conn: &ConnInfo) -> Handshake {
         Handshake::new()
     }
 
@@ -46,9 +46,9 @@ pub trait DialPlan {
 pub struct DialTiming {
     /// From the dial to its answer: TCP's handshake.
     pub connect: Duration,
-    /// From then on to the end of the handshake before the service ([`DialPlan::opening`]), such as
-    /// TLS's.
-    pub opening: Duration,
+    /// From then on to the end of the handshake before the service ([`DialPlan::handshake`]), such
+    /// as TLS's.
+    pub handshake: Duration,
 }
 
 /// What a worker does next.

@@ -13,7 +13,7 @@ use super::drain_barrier::DrainBarrier;
 use super::queue::Queue;
 use super::recorder::Recorder;
 use super::socket::{
-    fin_on_close, report_unacknowledged, reset_on_close, resets_on_close, set_wishes, unacknowledged, unread,
+    apply_requests, fin_on_close, report_unacknowledged, reset_on_close, resets_on_close, unacknowledged, unread,
 };
 use super::socket_report::{plain_report, socket_report};
 
@@ -273,9 +273,9 @@ impl Driver {
             self.show(SocketStep::Event, &socket(), cx)?;
         }
         let mut wants_report = false;
-        if let Some(wishes) = self.conn.take_socket_wishes() {
-            set_wishes(&socket(), wishes);
-            wants_report = wishes.report;
+        if let Some(requests) = self.conn.take_socket_requests() {
+            apply_requests(&socket(), requests);
+            wants_report = requests.report;
         }
         match self.then {
             // A service that closes in the call in which it asks for a report has its report first.

@@ -124,9 +124,9 @@ impl Handle {
 
     /// Returns once each loop of the engine has turned: each worker's, and of the threads engine
     /// those of the threads that accept. A worker that a service blocks does not turn.
-    pub async fn pulse(&self) {
+    pub async fn heartbeat(&self) {
         let (turned, all) = Acknowledgement::new();
-        self.control.pulse(&turned);
+        self.control.heartbeat(&turned);
         drop(turned);
         all.all().await;
     }

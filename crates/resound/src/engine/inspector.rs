@@ -8,7 +8,7 @@ use resound_proto::Endpoint;
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::pulse::WorkerPulse;
+use super::heartbeat::WorkerPulse;
 use super::rows::{RowBatch, RowRequest};
 use super::shared::{EngineControl, Latch, Shared};
 use crate::metrics::{HandshakeTimes, Totals};
@@ -93,17 +93,17 @@ impl Inspector {
     }
 
     /// Asks each worker whether its loop turns, unless it has left the last question without an
-    /// answer. It answers soon: [`Inspector::pulses`].
+    /// answer. It answers soon: [`Inspector::heartbeats`].
     pub fn ask(&self) {
         self.control.ask(Instant::now());
     }
 
     /// What the workers have answered; nothing of the threads engine, which has no loops.
     #[must_use]
-    pub fn pulses(&self) -> Vec<WorkerPulse> {
+    pub fn heartbeats(&self) -> Vec<WorkerPulse> {
         match self.engine {
             Engine::Threads => Vec::new(),
-            _ => self.shared.pulses.iter().map(super::pulse::Pulse::read).collect(),
+            _ => self.shared.heartbeats.iter().map(super::heartbeat::Heartbeat::read).collect(),
         }
     }
 

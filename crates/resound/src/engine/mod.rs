@@ -30,6 +30,7 @@ mod error_queue;
 mod fault_config;
 mod faults;
 mod handle;
+mod heartbeat;
 #[cfg(unix)]
 #[allow(unsafe_code, reason = "calls without a safe wrapper")]
 #[path = "sys/inherited.rs"]
@@ -45,7 +46,6 @@ mod observed_dial;
 mod path_owner;
 mod plain_stream;
 mod portable;
-mod pulse;
 mod queue;
 mod recorder;
 mod relay;
@@ -82,13 +82,14 @@ pub use call_observer::{CallObserver, IcmpError, StreamCall};
 pub use closed_stdout::stdout_was_closed;
 pub use config::MAX_WORKERS;
 pub use descriptors::{processor_time, raise_descriptor_limit};
-pub use dial::{Dial, dial, dial_observed};
+pub use dial::{DialOptions, dial, dial_observed};
 pub use dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
 pub use dialer::Dialer;
 #[cfg(feature = "fault-injection")]
 pub use fault_config::RingFaultConfig;
 pub use faults::{FaultSetting, LiveFaults};
 pub use handle::Handle;
+pub use heartbeat::WorkerPulse;
 #[cfg(unix)]
 pub use inherited::{inherited_descriptor, take_variables};
 pub use inspector::Inspector;
@@ -96,7 +97,6 @@ pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
 #[cfg(unix)]
 pub use path_owner::remove_dead_socket;
-pub use pulse::WorkerPulse;
 pub use relay::{
     DirectionReport, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayReport, RelayTarget,
     client_addresses,

@@ -210,10 +210,10 @@ impl Server {
 
     /// Sets the handshake before the service of each connection, such as TLS
     /// ([`Handshake::tls_server`]); by default there is none.
-    /// `opening` is called when a connection is accepted, and the factory of the service after the
-    /// handshake.
-    pub fn opening(mut self, opening: impl Fn(&ConnInfo) -> Handshake + Send + Sync + 'static) -> Self {
-        self.handshakes = Some(Box::new(opening));
+    /// `handshake` is called when a connection is accepted, and the factory of the service after
+    /// that handshake.
+    pub fn handshake(mut self, handshake: impl Fn(&ConnInfo) -> Handshake + Send + Sync + 'static) -> Self {
+        self.handshakes = Some(Box::new(handshake));
         self
     }
 

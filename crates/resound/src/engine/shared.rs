@@ -12,10 +12,10 @@ use tokio::sync::Notify;
 use super::acknowledgement::Acknowledgement;
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial_plan::DialPlan;
+use super::heartbeat::Heartbeat;
 use super::listener::Listener;
 use super::live_limits::LiveLimits;
 use super::local::{RelayWorker, WorkerLocal};
-use super::pulse::Pulse;
 use super::recorder::Recorder;
 use super::rows::RowRequest;
 use super::socket::REPORTS_UNACKNOWLEDGED;
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     /// Of each worker, by listener; the last are of connections that were dialled.
     pub(crate) counters: Vec<Arc<[Counters]>>,
     /// Whether the loops of the workers turn.
-    pub(crate) pulses: Vec<Pulse>,
+    pub(crate) heartbeats: Vec<Heartbeat>,
     /// A drain was asked for, or a worker has failed.
     pub(crate) drains: AtomicBool,
     pub(crate) next: AtomicU64,
@@ -216,7 +216,7 @@ pub(crate) trait EngineControl: Send + Sync {
     /// Accepts on these listeners.
     fn listen(&self, listeners: Vec<Listener>, report: ListenReport);
     /// Lets each loop acknowledge that it turns.
-    fn pulse(&self, turned: &Acknowledgement);
+    fn heartbeat(&self, turned: &Acknowledgement);
 }
 
 /// Whether a drain has begun, and when it ends. An atomic, since each thread checks it in each

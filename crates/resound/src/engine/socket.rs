@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use resound_proto::{CloseReason, Conn, Endpoint, Limits, SocketWishes};
+use resound_proto::{CloseReason, Conn, Endpoint, Limits, SocketRequests};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
 
@@ -59,15 +59,15 @@ pub(crate) fn set_accepted_options(
 
 /// Sets what a service has asked for. A unix socket has none of it.
 #[cold]
-pub(crate) fn set_wishes(socket: &SockRef<'_>, wishes: SocketWishes) {
-    if wishes.nagle {
+pub(crate) fn apply_requests(socket: &SockRef<'_>, requests: SocketRequests) {
+    if requests.nagle {
         let _ = socket.set_tcp_nodelay(false);
     }
-    if wishes.no_keepalive {
+    if requests.no_keepalive {
         let _ = socket.set_keepalive(false);
     }
     #[cfg(target_os = "linux")]
-    if wishes.drop_input {
+    if requests.drop_input {
         drop_input(socket);
     }
 }

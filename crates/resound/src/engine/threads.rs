@@ -145,8 +145,8 @@ impl EngineControl for ThreadSet {
         self.signals.list(request);
     }
 
-    fn pulse(&self, turned: &Acknowledgement) {
-        self.signals.accepting().retain(|acceptor| acceptor.send(AcceptCommand::Pulse(turned.clone())).is_ok());
+    fn heartbeat(&self, turned: &Acknowledgement) {
+        self.signals.accepting().retain(|acceptor| acceptor.send(AcceptCommand::Heartbeat(turned.clone())).is_ok());
     }
 }
 
@@ -166,7 +166,7 @@ impl BlockingAcceptor {
         loop {
             for command in self.commands.try_iter() {
                 match command {
-                    AcceptCommand::Pulse(turned) => drop(turned),
+                    AcceptCommand::Heartbeat(turned) => drop(turned),
                     AcceptCommand::Unlisten(stopped) => {
                         let waiting = queue.unlisten();
                         drop(stopped);

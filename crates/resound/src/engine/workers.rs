@@ -29,7 +29,7 @@ pub(crate) enum WorkerCommand {
     /// Give the listeners up.
     Unlisten(Acknowledgement),
     /// Drop it: the loop turns.
-    Pulse(Acknowledgement),
+    Heartbeat(Acknowledgement),
     /// Serve a connection that worker 0 has accepted.
     Serve(AcceptedConnection),
     /// Begin the drain, which ends at this instant.
@@ -202,8 +202,8 @@ impl<A: WorkerAlert> EngineControl for WorkerSet<A> {
     }
 
     fn ask(&self, now: Instant) {
-        for (inbox, pulse) in self.inboxes.iter().zip(&self.shared.pulses) {
-            if pulse.begin() {
+        for (inbox, heartbeat) in self.inboxes.iter().zip(&self.shared.heartbeats) {
+            if heartbeat.begin() {
                 inbox.send(WorkerCommand::Beat(now));
             }
         }
@@ -223,9 +223,9 @@ impl<A: WorkerAlert> EngineControl for WorkerSet<A> {
         self.inboxes[0].send(WorkerCommand::Listen(listeners, report));
     }
 
-    fn pulse(&self, turned: &Acknowledgement) {
+    fn heartbeat(&self, turned: &Acknowledgement) {
         for inbox in &self.inboxes {
-            inbox.send(WorkerCommand::Pulse(turned.clone()));
+            inbox.send(WorkerCommand::Heartbeat(turned.clone()));
         }
     }
 }

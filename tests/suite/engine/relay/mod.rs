@@ -282,7 +282,7 @@ fn last_words_wait_for_a_target_that_answers_late(engine: Engine) {
     let settings = settings(engine).observe(move |_| Tap(send.clone()));
     // It has answered once it has sent a header.
     let answers = |_: &ConnInfo, conn: &ConnInfo| Handshake::new().expect_header(Proxies::local().header_reader(conn));
-    let path = Path::towards(settings, "", |target| target.opening(answers));
+    let path = Path::towards(settings, "", |target| target.handshake(answers));
     for (number, words) in [(1, "last words"), (2, "")] {
         let mut client = path.client();
         let mut target = patiently(path.target.accept().unwrap().0);
@@ -301,7 +301,7 @@ fn last_words_wait_for_a_target_that_answers_late(engine: Engine) {
 }
 
 fn a_stream_of_tls_that_is_cut_off_ends_with_a_reset(engine: Engine) {
-    let path = Path::of(settings(engine).opening(crate::tunnel::opening()));
+    let path = Path::of(settings(engine).handshake(crate::tunnel::handshake()));
     let trusted = crate::tunnel::client();
     let tls = rustls::ClientConnection::new(trusted.config().clone(), trusted.name().clone()).unwrap();
     let mut client = rustls::StreamOwned::new(tls, path.client().0);

@@ -128,7 +128,8 @@ fn a_drain_resets_what_has_no_end_of_its_own(engine: Engine) {
 }
 
 fn an_end_without_close_notify_is_answered(engine: Engine) {
-    let faulted = Faulted::serving(server(engine).opening(crate::tunnel::opening()), "delay=1ms", |_| Reply::default());
+    let faulted =
+        Faulted::serving(server(engine).handshake(crate::tunnel::handshake()), "delay=1ms", |_| Reply::default());
     let settings = crate::tunnel::client();
     let session = rustls::ClientConnection::new(settings.config().clone(), settings.name().clone()).unwrap();
     let mut tls = rustls::StreamOwned::new(session, faulted.connect().0);

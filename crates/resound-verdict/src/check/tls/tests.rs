@@ -11,12 +11,13 @@ fn session() -> TlsInfo {
     let tls = TlsServer::new(&TlsServerSettings::new(identity)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = resound::Server::new().workers(std::num::NonZeroUsize::MIN).listen("127.0.0.1:0").unwrap();
-    let server = server.opening(move |_| resound::Handshake::new().tls_server(&tls));
+    let server = server.handshake(move |_| resound::Handshake::new().tls_server(&tls));
     let server = server.serve(|_: &resound::ConnInfo| resound::Echo).unwrap();
     let address: resound::Address = server.addresses()[0].to_string().parse().unwrap();
     let client = TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap();
     let info = runtime.block_on(async {
-        let stream = resound::dial(&address, resound::Dial::default()).await.unwrap().secure(&client).await.unwrap();
+        let stream =
+            resound::dial(&address, resound::DialOptions::default()).await.unwrap().secure(&client).await.unwrap();
         stream.tls().unwrap().info().clone()
     });
     server.stop();

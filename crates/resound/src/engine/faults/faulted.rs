@@ -8,7 +8,7 @@ use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service, SocketR
 
 use super::inner::InnerConnection;
 use super::live::ClientFaults;
-use super::place::ClientPlace;
+use super::permit::ClientPermit;
 use super::report::{FaultObserver, ReportedFaults};
 
 /// Bytes that wait for the client's socket, at most.
@@ -37,7 +37,7 @@ pub(super) struct FaultedService {
     idle_timeout: Option<Duration>,
     /// When a connection that nothing else ends is reset.
     reset_at: Option<Instant>,
-    _place: ClientPlace,
+    _permit: ClientPermit,
 }
 
 impl FaultedService {
@@ -47,7 +47,7 @@ impl FaultedService {
         conn: &ConnInfo,
         limits: Limits,
         observer: Arc<FaultObserver>,
-        place: ClientPlace,
+        permit: ClientPermit,
     ) -> Self {
         let faults = client.faults.unwrap_or_else(|| Box::new(ConnectionFaults::none(conn.id.0, Instant::now())));
         Self {
@@ -62,7 +62,7 @@ impl FaultedService {
             is_draining: false,
             idle_timeout: limits.idle_timeout,
             reset_at: None,
-            _place: place,
+            _permit: permit,
         }
     }
 

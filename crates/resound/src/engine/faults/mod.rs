@@ -6,7 +6,7 @@ mod faulted;
 mod inner;
 mod live;
 mod pending;
-mod place;
+mod permit;
 mod report;
 mod served;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service, SocketR
 
 use super::faulted::FaultedService;
 use super::live::{ClientFaults, LiveFaults};
-use super::place::ClientPlace;
+use super::permit::ClientPermit;
 use super::report::FaultObserver;
 
 /// The faults of a server, and what observes them.
@@ -21,12 +21,12 @@ impl ServerFaults {
     /// The service of a connection, with its faults before it if there are any.
     pub(crate) fn before(&self, service: Box<dyn Service>, info: &ConnInfo, limits: &Limits) -> Box<dyn Service> {
         let admitted = self.live.admit(info, Instant::now());
-        let place = ClientPlace::of(&self.live);
+        let permit = ClientPermit::of(&self.live);
         match admitted.filter(ClientFaults::is_concerned) {
-            None => Box::new(CountedService { service, _place: place }),
+            None => Box::new(CountedService { service, _permit: permit }),
             Some(client) => {
                 let observer = Arc::clone(&self.observer);
-                Box::new(FaultedService::new(client, service, info, *limits, observer, place))
+                Box::new(FaultedService::new(client, service, info, *limits, observer, permit))
             }
         }
     }
@@ -35,7 +35,7 @@ impl ServerFaults {
 /// A service whose connection has no faults, and is counted.
 struct CountedService {
     service: Box<dyn Service>,
-    _place: ClientPlace,
+    _permit: ClientPermit,
 }
 
 impl Service for CountedService {

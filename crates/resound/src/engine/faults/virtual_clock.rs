@@ -10,7 +10,7 @@ use resound_proto::{
 
 use super::faulted::FaultedService;
 use super::live::{ClientFaults, LiveFaults};
-use super::place::ClientPlace;
+use super::permit::ClientPermit;
 
 /// A connection whose service has faults.
 struct VirtualConnection {
@@ -35,8 +35,8 @@ impl VirtualConnection {
         let observer = Arc::new(move |_: &ConnInfo, event: &resound_faults::FaultEvent| {
             seen.lock().unwrap().push(event.kind);
         });
-        let place = ClientPlace::of(&LiveFaults::of_server());
-        let service = FaultedService::new(client, Box::new(service), &info, limits, observer, place);
+        let permit = ClientPermit::of(&LiveFaults::of_server());
+        let service = FaultedService::new(client, Box::new(service), &info, limits, observer, permit);
         let conn = Conn::new(info, Box::new(service), limits);
         let mut this = Self { conn, start, now: start, sent: Vec::new(), then: Then::Go, injected };
         this.tell(&mut [], |conn, now, _, out, observer| conn.open(now, out, observer));
@@ -236,7 +236,7 @@ fn a_service_without_an_answer_has_no_fault_of_an_answer() {
 fn sockets_differ_as_the_faults_want() {
     for (spec, want) in [("nagle", (true, false)), ("no-keepalive", (false, true))] {
         let mut client = VirtualConnection::new(spec, Limits::default(), Reply::default());
-        let wishes = client.conn.take_socket_wishes().expect("a wish");
-        assert_eq!((wishes.nagle, wishes.no_keepalive), want);
+        let requests = client.conn.take_socket_requests().expect("a request");
+        assert_eq!((requests.nagle, requests.no_keepalive), want);
     }
 }

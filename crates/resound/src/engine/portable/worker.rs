@@ -173,7 +173,7 @@ impl<'a> WorkerLoop<'a> {
                 self.unlisten().await;
                 drop(stopped);
             }
-            WorkerCommand::Pulse(turned) => drop(turned),
+            WorkerCommand::Heartbeat(turned) => drop(turned),
             WorkerCommand::Serve(accepted) => task::serve(accepted, &self.worker),
             WorkerCommand::Wake(conn) => self.worker.wake(conn),
             WorkerCommand::WakeAll => self.worker.signal_all(WOKEN),
@@ -182,7 +182,7 @@ impl<'a> WorkerLoop<'a> {
                 shorten_deadline(&mut self.deadline, at);
                 self.drain().await;
             }
-            WorkerCommand::Beat(asked) => self.set.shared.pulses[self.guard.index].beat(asked),
+            WorkerCommand::Beat(asked) => self.set.shared.heartbeats[self.guard.index].beat(asked),
             WorkerCommand::List(request) => self.worker.list(request),
             #[cfg(target_os = "linux")]
             WorkerCommand::PermitFreed => {}

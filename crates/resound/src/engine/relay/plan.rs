@@ -63,14 +63,14 @@ impl DialPlan for RelayPlan {
         }
     }
 
-    fn opening(&mut self, request: &DialRequest, conn: &ConnInfo) -> Handshake {
+    fn handshake(&mut self, request: &DialRequest, conn: &ConnInfo) -> Handshake {
         let dialled = self.0.dialled.borrow();
         let Some((pair, _)) = dialled.get(&request.number) else { return Handshake::new() };
-        let opening = &self.0.routes[pair.route].target.opening;
-        let Some(opening) = opening else { return Handshake::new() };
+        let handshake = &self.0.routes[pair.route].target.handshake;
+        let Some(handshake) = handshake else { return Handshake::new() };
         let pair = Rc::clone(pair);
         drop(dialled);
-        let made = catch_unwind(AssertUnwindSafe(|| opening(&pair.client, conn)));
+        let made = catch_unwind(AssertUnwindSafe(|| handshake(&pair.client, conn)));
         made.unwrap_or_else(|panic| {
             self.0.failed(request, io::Error::other("its handshake could not be made"), Instant::now());
             resume_unwind(panic)

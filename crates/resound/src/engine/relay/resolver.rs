@@ -129,7 +129,7 @@ mod tests {
         fn list(&self, _worker: usize, _request: RowRequest) {}
         fn unlisten(&self, _stopped: Acknowledgement) {}
         fn listen(&self, _listeners: Vec<Listener>, _report: ListenReport) {}
-        fn pulse(&self, _turned: &Acknowledgement) {}
+        fn heartbeat(&self, _turned: &Acknowledgement) {}
     }
 
     #[test]

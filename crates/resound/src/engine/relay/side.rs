@@ -32,7 +32,7 @@ impl PairSide {
             self.wake_other(state);
         }
         if state.from(self.end).is_broken {
-            cx.hurry();
+            cx.limit_delivery();
         }
     }
 

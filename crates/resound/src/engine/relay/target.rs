@@ -24,7 +24,7 @@ pub struct RelayTarget {
     pub(super) timeout: Duration,
     pub(super) source: Option<IpAddr>,
     family: Family,
-    pub(super) opening: Option<Box<TargetHandshake>>,
+    pub(super) handshake: Option<Box<TargetHandshake>>,
 }
 
 impl RelayTarget {
@@ -36,7 +36,7 @@ impl RelayTarget {
         address.check_interface()?;
         let resolver = Arc::new(Resolver::new(address.clone()));
         let timeout = Duration::from_secs(10);
-        Ok(Self { address, resolver, timeout, source: None, family: Family::Any, opening: None })
+        Ok(Self { address, resolver, timeout, source: None, family: Family::Any, handshake: None })
     }
 
     /// The address as it was given.
@@ -68,8 +68,8 @@ impl RelayTarget {
     /// PROXY header) and the connection to the target (second argument).
     ///
     /// [`client_addresses`]: super::client_addresses
-    pub fn opening(mut self, opening: impl Fn(&ConnInfo, &ConnInfo) -> Handshake + Send + Sync + 'static) -> Self {
-        self.opening = Some(Box::new(opening));
+    pub fn handshake(mut self, handshake: impl Fn(&ConnInfo, &ConnInfo) -> Handshake + Send + Sync + 'static) -> Self {
+        self.handshake = Some(Box::new(handshake));
         self
     }
 

@@ -29,7 +29,7 @@ pub(super) enum AcceptCommand {
     /// Give the listener up.
     Unlisten(Acknowledgement),
     /// Drop it: the loop turns.
-    Pulse(Acknowledgement),
+    Heartbeat(Acknowledgement),
 }
 
 /// What the handle and the threads share.

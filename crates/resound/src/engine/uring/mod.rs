@@ -5,12 +5,12 @@
 
 mod accept;
 mod batch;
+mod connection;
+mod connections;
 mod context;
 mod counter;
 mod dial;
 mod input;
-mod link;
-mod links;
 mod timers;
 mod worker;
 

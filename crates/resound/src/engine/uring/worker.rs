@@ -12,12 +12,12 @@ use resound_proto::{CloseReason, Conn};
 use socket2::Socket;
 
 use super::accept::RingAcceptor;
+use super::connection::{FED_PER_BUFFER, RingConn};
+use super::connections::RingConns;
 use super::context::WorkerContext;
 use super::counter::EventCounter;
 use super::dial::{Connected, PendingDials};
 use super::input::LinkInput;
-use super::link::{FED_PER_BUFFER, Link};
-use super::links::Links;
 use crate::engine::accept::BACK_OFF;
 use crate::engine::accept_queue::{AcceptedConnection, WaitingConnections};
 use crate::engine::acknowledgement::Acknowledgement;
@@ -51,7 +51,7 @@ struct RingWorker<'a, 'r> {
     index: usize,
     set: &'a Arc<WorkerSet<EventCounter>>,
     context: WorkerContext<'a, 'r>,
-    links: Links,
+    conns: RingConns,
     acceptors: Vec<RingAcceptor>,
     /// What the listeners had accepted that were given up.
     unlistened: Vec<WaitingConnections>,
@@ -90,7 +90,7 @@ pub(super) fn run(mut guard: WorkerGuard<EventCounter>, setup: &Setup) {
             index,
             set: &set,
             context,
-            links: Links::default(),
+            conns: RingConns::default(),
             acceptors: Vec::new(),
             unlistened: Vec::new(),
             giving_up: Vec::new(),
@@ -212,13 +212,13 @@ impl RingWorker<'_, '_> {
     fn handle(&mut self, done: Done) {
         match done {
             Done::Received { key, result, more, piece } => {
-                self.on(key, |link, context| link.received(result, more, piece, context));
+                self.on(key, |conn, context| conn.received(result, more, piece, context));
             }
-            Done::Readable { key, result } => self.on(key, |link, context| link.readable(result, context)),
+            Done::Readable { key, result } => self.on(key, |conn, context| conn.readable(result, context)),
             Done::Failed { key, failed, more } => {
-                self.on(key, |link, context| link.polled_failure(failed, more, context));
+                self.on(key, |conn, context| conn.polled_failure(failed, more, context));
             }
-            Done::Sent { key, result, bytes } => self.on(key, |link, context| link.sent(result, bytes, context)),
+            Done::Sent { key, result, bytes } => self.on(key, |conn, context| conn.sent(result, bytes, context)),
             Done::Accepted { listener, result, more } => {
                 self.acceptors_changed = true;
                 if let Some(acceptor) = self.acceptors.get_mut(listener as usize) {
@@ -255,17 +255,17 @@ impl RingWorker<'_, '_> {
                 self.giving_up.push(stopped);
                 self.acceptors.iter_mut().for_each(|acceptor| acceptor.stop(self.context.ring));
             }
-            WorkerCommand::Pulse(turned) => drop(turned),
+            WorkerCommand::Heartbeat(turned) => drop(turned),
             WorkerCommand::Serve(accepted) => self.serve(accepted),
             WorkerCommand::Wake(conn) => {
-                if let Some(key) = self.links.find(conn) {
-                    self.on(key, Link::woken);
+                if let Some(key) = self.conns.find(conn) {
+                    self.on(key, RingConn::woken);
                 }
             }
-            WorkerCommand::WakeAll => self.links.keys().into_iter().for_each(|key| self.on(key, Link::woken)),
-            WorkerCommand::Beat(asked) => self.set.shared.pulses[self.index].beat(asked),
+            WorkerCommand::WakeAll => self.conns.keys().into_iter().for_each(|key| self.on(key, RingConn::woken)),
+            WorkerCommand::Beat(asked) => self.set.shared.heartbeats[self.index].beat(asked),
             WorkerCommand::List(request) => {
-                let _ = request.reply.send(self.links.rows(self.index, request.from));
+                let _ = request.reply.send(self.conns.rows(self.index, request.from));
             }
             WorkerCommand::PermitFreed => self.acceptors_changed = true,
             WorkerCommand::ShortenDeadline(at) => drop(shorten_deadline(&mut self.deadline, at)),
@@ -305,20 +305,20 @@ impl RingWorker<'_, '_> {
     fn begin(&mut self, socket: Socket, conn: Conn, permit: ConnectionPermit) {
         let timed = self.set.shared.is_timed(&conn, &socket);
         let input = LinkInput::new(self.context.ring.has_few_buffers());
-        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, permit, timed, input));
-        self.on(key, Link::open);
+        let key = self.conns.insert(conn.info().id, |key| RingConn::new(key, socket, conn, permit, timed, input));
+        self.on(key, RingConn::open);
         if self.phase == ShutdownPhase::Draining {
             // Accepted or dialled just before the drain.
-            self.on(key, Link::drain);
+            self.on(key, RingConn::drain);
         }
     }
 
     /// Passes an event to a connection. A panic in a service ends its own connection only.
-    fn on(&mut self, key: Key, act: impl FnOnce(&mut Link, &mut WorkerContext<'_, '_>) -> ConnectionFlow) {
-        let Some(link) = self.links.get(key) else { return };
+    fn on(&mut self, key: Key, act: impl FnOnce(&mut RingConn, &mut WorkerContext<'_, '_>) -> ConnectionFlow) {
+        let Some(connection) = self.conns.get(key) else { return };
         let context = &mut self.context;
-        match catch_unwind(AssertUnwindSafe(|| act(link, context))) {
-            Ok(ControlFlow::Continue(())) if !link.is_over() => {}
+        match catch_unwind(AssertUnwindSafe(|| act(connection, context))) {
+            Ok(ControlFlow::Continue(())) if !connection.is_over() => {}
             Ok(ControlFlow::Continue(())) => self.close_if_idle(key),
             Ok(ControlFlow::Break(end)) => self.finish(key, end),
             Err(_) => self.finish(key, Err(CloseReason::Panicked)),
@@ -327,15 +327,15 @@ impl RingWorker<'_, '_> {
 
     fn finish(&mut self, key: Key, end: ConnectionEnd) {
         self.context.driver.clear_output();
-        let Some(link) = self.links.get(key) else { return };
-        link.finish(end, &mut self.context);
+        let Some(connection) = self.conns.get(key) else { return };
+        connection.finish(end, &mut self.context);
         self.close_if_idle(key);
     }
 
     /// Closes a connection that is over, once nothing of it is in flight.
     fn close_if_idle(&mut self, key: Key) {
-        if self.links.get(key).is_some_and(|link| link.is_over() && !link.is_in_flight()) {
-            drop(self.links.remove(key));
+        if self.conns.get(key).is_some_and(|conn| conn.is_over() && !conn.is_in_flight()) {
+            drop(self.conns.remove(key));
             if let Some(dials) = &mut self.dials {
                 dials.connection_ended(self.context.driver.now);
             }
@@ -355,7 +355,7 @@ impl RingWorker<'_, '_> {
             if self.set.shared.is_precise() {
                 self.context.driver.now = Instant::now();
             }
-            self.on(key, Link::alarmed);
+            self.on(key, RingConn::alarmed);
         }
     }
 
@@ -367,8 +367,8 @@ impl RingWorker<'_, '_> {
         while room > 0
             && let Some(key) = waiting.pop_front()
         {
-            room = room.saturating_sub(self.links.get(key).map_or(0, |link| link.buffer_share()));
-            self.on(key, Link::fed);
+            room = room.saturating_sub(self.conns.get(key).map_or(0, |conn| conn.buffer_share()));
+            self.on(key, RingConn::fed);
         }
         self.context.keep_waiting(waiting);
     }
@@ -406,13 +406,13 @@ impl RingWorker<'_, '_> {
         for _ in 0..ROUNDS {
             // First: each is woken behind what was lent to it.
             while let Some(lent) = self.context.lent.pop_front() {
-                if let Some(key) = self.links.find(lent.to) {
-                    self.on(key, |link, context| link.forward(lent, context));
+                if let Some(key) = self.conns.find(lent.to) {
+                    self.on(key, |conn, context| conn.forward(lent, context));
                 }
             }
             wakes.drain(|conn| {
-                if let Some(key) = self.links.find(conn) {
-                    self.on(key, Link::woken);
+                if let Some(key) = self.conns.find(conn) {
+                    self.on(key, RingConn::woken);
                 }
             });
         }
@@ -478,7 +478,7 @@ impl RingWorker<'_, '_> {
                 self.set.drain_others(at);
             }
             if now < at {
-                self.links.keys().into_iter().for_each(|key| self.on(key, Link::drain));
+                self.conns.keys().into_iter().for_each(|key| self.on(key, RingConn::drain));
             }
         }
         if self.phase == ShutdownPhase::Draining && self.deadline.is_some_and(|deadline| deadline <= now) {
@@ -486,12 +486,12 @@ impl RingWorker<'_, '_> {
             self.deadline = None; // the rest waits for its last completions
         }
         let dialled = self.dials.as_ref().is_none_or(PendingDials::are_done);
-        (self.phase == ShutdownPhase::Draining || self.set.shared.is_precise()) && dialled && self.links.is_empty()
+        (self.phase == ShutdownPhase::Draining || self.set.shared.is_precise()) && dialled && self.conns.is_empty()
     }
 
     fn cut(&mut self, reason: CloseReason) {
-        for key in self.links.keys() {
-            if self.links.get(key).is_some_and(|link| !link.is_over()) {
+        for key in self.conns.keys() {
+            if self.conns.get(key).is_some_and(|conn| !conn.is_over()) {
                 self.finish(key, Err(reason));
             }
         }

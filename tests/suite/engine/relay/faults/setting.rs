@@ -110,7 +110,7 @@ fn a_chance_of_all_is_certain(engine: Engine) {
 
 fn faults_come_behind_tls(engine: Engine) {
     let path = Path::with_faults(
-        settings(engine).opening(crate::tunnel::opening()),
+        settings(engine).handshake(crate::tunnel::handshake()),
         "1: up: duplicate=3B @3B; 1: down: reset @5B; 2: accept-then-close",
     );
     let connect = || Peer(crate::tunnel::through(TcpStream::connect(address(&path.relay)).unwrap()));

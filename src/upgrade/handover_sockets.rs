@@ -1,4 +1,4 @@
-//! [`Heritage`]: the listening sockets of this process, for one that replaces it.
+//! [`HandoverSockets`]: the listening sockets of this process, for one that replaces it.
 
 use std::io;
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ use super::HandedOver;
 
 /// The listening sockets of this process, each under what was typed.
 #[derive(Default)]
-pub(crate) struct Heritage {
+pub(crate) struct HandoverSockets {
     /// Those that the engine serves.
     served: Vec<(String, Vec<Listener>)>,
     /// Those of what runs beside it.
@@ -20,7 +20,7 @@ pub(crate) struct Heritage {
     handed_over: watch::Sender<bool>,
 }
 
-impl Heritage {
+impl HandoverSockets {
     /// Passes on listeners that the engine serves.
     pub(crate) fn pass_on(&mut self, key: String, listeners: &[Listener]) {
         self.served.push((key, listeners.iter().map(Listener::share).collect()));

@@ -1,17 +1,17 @@
-//! [`ClientPlace`]: a client is counted for as long as its service lives.
+//! [`ClientPermit`]: a client is counted for as long as its service lives.
 
 use super::live::LiveFaults;
 
 /// The place of a client among those that `cap` counts.
-pub(super) struct ClientPlace(LiveFaults);
+pub(super) struct ClientPermit(LiveFaults);
 
-impl Drop for ClientPlace {
+impl Drop for ClientPermit {
     fn drop(&mut self) {
         self.0.leave();
     }
 }
 
-impl ClientPlace {
+impl ClientPermit {
     /// The place of a client that was admitted.
     pub(super) fn of(live: &LiveFaults) -> Self {
         Self(live.clone())

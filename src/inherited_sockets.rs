@@ -1,5 +1,5 @@
-//! [`Inheritance`]: the sockets that this process got from the one that has started it, and those
-//! that it passes on.
+//! [`InheritedSockets`]: the sockets that this process got from the one that has started it, and
+//! those that it passes on.
 
 use std::net::TcpListener;
 
@@ -7,25 +7,25 @@ use anyhow::{Result, bail};
 use resound::server::Listener;
 
 use crate::systemd::{PassedSockets, ServiceNotifier};
-use crate::upgrade::{HandedOver, Heritage, Predecessor, StartedProgram, UpgradeSettings, Upgrader};
+use crate::upgrade::{HandedOver, HandoverSockets, Predecessor, StartedProgram, UpgradeSettings, Upgrader};
 
 /// Listening sockets that were open when this process started: from systemd, or from the process
 /// that this one is to replace. And those of this process, for one that replaces it.
-pub(crate) struct Inheritance {
+pub(crate) struct InheritedSockets {
     pub(crate) notifier: ServiceNotifier,
     systemd: PassedSockets,
     predecessor: Option<Predecessor>,
-    heritage: Heritage,
+    handover: HandoverSockets,
     /// Why no process can take over from this one.
     refusal: Option<&'static str>,
 }
 
-impl Inheritance {
+impl InheritedSockets {
     /// Takes over what there is. To be called while this process has one thread.
     pub(crate) fn take() -> Result<Self> {
         let (notifier, systemd) = (ServiceNotifier::from_environment(), PassedSockets::take());
-        let (predecessor, heritage) = (Predecessor::take()?, Heritage::default());
-        Ok(Self { notifier, systemd, predecessor, heritage, refusal: None })
+        let (predecessor, handover) = (Predecessor::take()?, HandoverSockets::default());
+        Ok(Self { notifier, systemd, predecessor, handover, refusal: None })
     }
 
     /// Neither takes over nor lets take over. An error in a process that is to replace another one,
@@ -57,7 +57,7 @@ impl Inheritance {
 
     /// Passes on listeners that the engine serves.
     pub(crate) fn pass_on(&mut self, key: String, listeners: &[Listener]) {
-        self.heritage.pass_on(key, listeners);
+        self.handover.pass_on(key, listeners);
     }
 
     /// A listener of what runs beside the engine: the predecessor's for this `key`, or a new one.
@@ -69,14 +69,14 @@ impl Inheritance {
     ) -> Result<(TcpListener, HandedOver)> {
         let inherited = self.predecessor.as_mut().map_or(Ok(None), |predecessor| predecessor.listener_beside(key))?;
         let listener = inherited.map_or_else(bind, Ok)?;
-        self.heritage.pass_beside(key, &listener)?;
-        Ok((listener, self.heritage.handed_over()))
+        self.handover.pass_beside(key, &listener)?;
+        Ok((listener, self.handover.handed_over()))
     }
 
     /// Closes what no address has taken, and warns of it. What is left serves an upgrade. Must be
     /// called within a runtime.
     pub(crate) fn finish(self, program: Option<StartedProgram>, settings: UpgradeSettings) -> Upgrader {
-        let Self { notifier, systemd, mut predecessor, heritage, refusal } = self;
+        let Self { notifier, systemd, mut predecessor, handover, refusal } = self;
         let settings = UpgradeSettings { refusal: settings.refusal.or(refusal), ..settings };
         let untaken = systemd.untaken();
         if !untaken.is_empty() {
@@ -88,6 +88,6 @@ impl Inheritance {
         for key in predecessor.iter_mut().flat_map(Predecessor::close_rest) {
             tracing::warn!("{key} is not listened on any more: clients that wait there are reset");
         }
-        Upgrader::new(program, settings, heritage, &notifier, predecessor)
+        Upgrader::new(program, settings, handover, &notifier, predecessor)
     }
 }

@@ -10,7 +10,7 @@ use super::settings::names;
 
 /// The class of a failure: of the network, as in [`FailureClass`], or found by verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FailureKind {
+pub enum LoadFailure {
     /// The name did not resolve.
     Dns,
     /// The host refused the connection.
@@ -44,29 +44,29 @@ pub enum FailureKind {
 }
 
 names!(
-    FailureKind: Dns = FailureClass::Dns.name(), Refused = FailureClass::Refused.name(),
+    LoadFailure: Dns = FailureClass::Dns.name(), Refused = FailureClass::Refused.name(),
     Timeout = FailureClass::Timeout.name(), Unreachable = FailureClass::Unreachable.name(),
     Reset = FailureClass::Reset.name(), Eof = FailureClass::Eof.name(), Tls = FailureClass::Tls.name(),
     Mismatch = FailureClass::Mismatch.name(), Corrupt = "corrupt", Missing = "missing", Reordered = "reordered",
     Duplicate = "duplicate", Truncated = "truncated", Extra = "extra", Unsent = "unsent",
 );
 
-impl FailureKind {
-    /// The position in [`FailureKind::ALL`].
+impl LoadFailure {
+    /// The position in [`LoadFailure::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
 }
 
-impl From<FailureClass> for FailureKind {
+impl From<FailureClass> for LoadFailure {
     fn from(class: FailureClass) -> Self {
         // A class newer than this crate: the connection ended.
         Self::named(class.name()).unwrap_or(Self::Reset)
     }
 }
 
-impl fmt::Display for FailureKind {
+impl fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -76,7 +76,7 @@ impl fmt::Display for FailureKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The class of the failure.
-    pub class: FailureKind,
+    pub class: LoadFailure,
     /// When it happened, counted from [`Record::started`](super::Record::started).
     pub at: Duration,
     /// The number of the connection, from 0.
@@ -118,19 +118,19 @@ mod tests {
             Failure { class, at, connection: 0, sequence: None, what }.to_string()
         };
         assert_eq!(
-            shown(FailureKind::Refused, "cannot connect: Connection refused"),
+            shown(LoadFailure::Refused, "cannot connect: Connection refused"),
             "cannot connect: Connection refused"
         );
-        assert_eq!(shown(FailureKind::Reset, "Reset by the peer"), "Reset by the peer");
-        assert_eq!(shown(FailureKind::Reset, "reset: the peer reset it"), "the peer reset it");
-        assert_eq!(shown(FailureKind::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
+        assert_eq!(shown(LoadFailure::Reset, "Reset by the peer"), "Reset by the peer");
+        assert_eq!(shown(LoadFailure::Reset, "reset: the peer reset it"), "the peer reset it");
+        assert_eq!(shown(LoadFailure::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
     }
 
     #[test]
     fn each_class_has_an_index_and_a_unique_name() {
-        for (at, class) in FailureKind::ALL.into_iter().enumerate() {
+        for (at, class) in LoadFailure::ALL.into_iter().enumerate() {
             assert_eq!(class.index(), at);
-            assert_eq!(FailureKind::ALL.iter().filter(|other| other.name() == class.name()).count(), 1, "{class}");
+            assert_eq!(LoadFailure::ALL.iter().filter(|other| other.name() == class.name()).count(), 1, "{class}");
         }
     }
 }

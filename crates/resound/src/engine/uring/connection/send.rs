@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use super::{Link, Send};
+use super::{RingConn, Send};
 use crate::engine::driver::ConnectionFlow;
 use crate::engine::sys::{Received, SendBlocking, SendBytes};
 use crate::engine::uring::context::{LentPart, WorkerContext};
@@ -11,7 +11,7 @@ use crate::engine::uring::context::{LentPart, WorkerContext};
 /// An answer up to this length is sent from the memory it was written to. A longer one is cut.
 const SHORT: usize = 16 * 1024;
 
-impl Link {
+impl RingConn {
     /// Input waits while a send tries, whose bytes may lie in a shared buffer. Those of a send that
     /// waits for the peer never do.
     pub(super) fn may_deliver(&self) -> bool {

@@ -4,12 +4,12 @@ use std::os::fd::AsFd;
 
 use socket2::SockRef;
 
-use super::{Link, Send, failed};
+use super::{RingConn, Send, failed};
 use crate::engine::driver::ConnectionFlow;
 use crate::engine::socket::{failure, was_reset};
 use crate::engine::uring::context::WorkerContext;
 
-impl Link {
+impl RingConn {
     /// The poll has found a failure, or has ended. Also called when the connection is over.
     pub(in crate::engine::uring) fn polled_failure(
         &mut self,

@@ -1,11 +1,11 @@
-//! [`Pulse`]: whether a worker's loop turns, and how late it is.
+//! [`Heartbeat`]: whether a worker's loop turns, and how late it is.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The answers of one worker to the question whether its loop turns.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     is_awaited: AtomicBool,
     beats: AtomicU64,
     lag_nanos: AtomicU64,
@@ -25,7 +25,7 @@ pub struct WorkerPulse {
     pub is_awaited: bool,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Returns whether the worker is to be asked: it has answered the question before.
     pub(crate) fn begin(&self) -> bool {
         !self.is_awaited.swap(true, Relaxed)

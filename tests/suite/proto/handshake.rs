@@ -48,7 +48,12 @@ impl Service for Greeter {
 
 fn bench(limits: Limits) -> Bench {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-    Bench::of(Conn::opening(info, Handshake::new().expect_header(Word::default()), |_| Box::new(Greeter), limits))
+    Bench::of(Conn::with_handshake(
+        info,
+        Handshake::new().expect_header(Word::default()),
+        |_| Box::new(Greeter),
+        limits,
+    ))
 }
 
 #[test]
@@ -114,7 +119,7 @@ fn time_without_limit_is_possible() {
 on_each_engine_plainly!(a_header_comes_first, a_connection_that_never_opened_is_counted_and_releases_its_place);
 
 fn with_header(engine: Engine, limits: Limits) -> Running {
-    let server = server(engine).limits(limits).opening(|_| Handshake::new().expect_header(Word::default()));
+    let server = server(engine).limits(limits).handshake(|_| Handshake::new().expect_header(Word::default()));
     Running::start(server, |_| Reply::default())
 }
 

@@ -55,7 +55,7 @@ enum PutOff {
 
 // In this order in memory: what each event needs is next to the front of the driver.
 #[repr(C)]
-pub(super) struct Link {
+pub(super) struct RingConn {
     key: Key,
     send: Send,
     /// Over, and waiting for its last completions.
@@ -69,7 +69,7 @@ pub(super) struct Link {
     _permit: ConnectionPermit,
 }
 
-impl Link {
+impl RingConn {
     pub(super) fn new(
         key: Key,
         socket: Socket,
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn an_idle_connection_is_small() {
         // Also its entries in two tables, about 50 bytes, and the state of its service.
-        let size = size_of::<Link>();
+        let size = size_of::<RingConn>();
         assert!(size <= 408, "{size} bytes; {} of them are Conn's", size_of::<Conn>());
     }
 }
