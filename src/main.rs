@@ -18,6 +18,7 @@ mod health;
 mod http;
 mod inherited_sockets;
 mod journal;
+mod keys;
 mod lab;
 mod leaving;
 mod listening;

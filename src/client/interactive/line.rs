@@ -10,7 +10,7 @@ use rustyline::{At, Config, GraphemeClusterMode, Movement, Word};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::completion;
-use super::key_press::{KeyPress, LONGEST};
+use crate::keys::{KeyPress, LONGEST};
 
 /// Lines in the history.
 const HISTORY: usize = 1000;

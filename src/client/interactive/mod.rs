@@ -4,11 +4,6 @@
 mod area;
 mod command;
 mod completion;
-// Windows reports keys, and no bytes. The parser's tests run there too.
-#[cfg(any(unix, test))]
-mod key_parser;
-mod key_press;
-mod keys;
 mod line;
 mod saved_terminal;
 mod signals;

@@ -9,13 +9,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::area::{EditArea, WHERE, WindowSize};
-use super::key_press::KeyPress;
-use super::keys;
 use super::line::{self, EditedLine, Input, KeyEffect};
 use super::saved_terminal::SavedTerminal;
 use super::signals::TerminalSignals;
 use super::writer::TerminalWriter;
 use crate::client::limits::until;
+use crate::keys::{self, KeyPress};
 
 /// Bracketed paste: the terminal marks the start and the end of a paste.
 const MARKS: &str = "\x1b[?2004h";
@@ -99,7 +98,7 @@ impl Terminal {
         let edits = terminal.edits;
         thread::spawn(move || {
             let take = |keys| send.blocking_send(keys).is_ok();
-            if edits { keys::read(take) } else { keys::read_lines(take) }
+            if edits { keys::read(false, take) } else { keys::read_lines(take) }
         });
         terminal.read_line();
         Ok(terminal)

@@ -1,19 +1,40 @@
-//! Terminal input as keys.
+//! The keys of a terminal, for the conversation of a client and for `resound top`.
 
-use super::key_press::KeyPress;
-use crate::stdio::StdStream;
+// Windows reports keys, and no bytes. The parser's tests run there too.
+#[cfg(any(unix, test))]
+mod parser;
+mod press;
+
 use resound_console::escape;
 
-/// Passes on the keys of each read until `take` returns false. The thread lives as long as the
-/// process at most.
+pub(crate) use self::press::{KeyPress, LONGEST};
+use crate::stdio::StdStream;
+
+/// The time in which the rest of a sequence follows the Esc that begins it, where Esc is a key.
 #[cfg(unix)]
-pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
+const REST: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Passes on the keys of each read until `take` returns false. The thread lives as long as the
+/// process at most. Where `with_escape` holds, Esc is a key; otherwise a sequence may come in
+/// pieces, as slowly as its terminal sends it.
+#[cfg(unix)]
+pub(crate) fn read(with_escape: bool, take: impl Fn(Vec<KeyPress>) -> bool) {
     use std::io::Read;
-    let (mut parser, mut buffer) = (super::key_parser::KeyParser::default(), [0; 4096]);
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let (mut parser, mut buffer) = (parser::KeyParser::default(), [0; 4096]);
     loop {
-        let keys = match StdStream::Stdin.read(&mut buffer) {
-            Ok(0) | Err(_) => vec![KeyPress::EndOfInput],
-            Ok(n) => parser.feed(&buffer[..n]),
+        let stdin = rustix::stdio::stdin();
+        let ends = with_escape
+            && parser.is_within_sequence()
+            && matches!(poll(&mut [PollFd::from_borrowed_fd(stdin, PollFlags::IN)], Some(&REST)), Ok(0));
+        let keys = match ends {
+            true => parser.end_sequence(),
+            false => match StdStream::Stdin.read(&mut buffer) {
+                Ok(0) | Err(_) => vec![KeyPress::EndOfInput],
+                Ok(n) => parser.feed(&buffer[..n]),
+            },
         };
         if !keys.is_empty() && !take(keys) {
             return;
@@ -22,7 +43,7 @@ pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
 }
 
 /// The same for a terminal that edits lines itself.
-pub(super) fn read_lines(take: impl Fn(Vec<KeyPress>) -> bool) {
+pub(crate) fn read_lines(take: impl Fn(Vec<KeyPress>) -> bool) {
     use std::io::BufRead;
     let mut stdin = std::io::BufReader::new(StdStream::Stdin);
     loop {
@@ -38,7 +59,7 @@ pub(super) fn read_lines(take: impl Fn(Vec<KeyPress>) -> bool) {
 }
 
 #[cfg(not(unix))]
-pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
+pub(crate) fn read(_with_escape: bool, take: impl Fn(Vec<KeyPress>) -> bool) {
     use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
     loop {
         let key = match read() {
@@ -63,6 +84,7 @@ pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
                     KeyCode::PageUp => KeyPress::Alt('<'),
                     KeyCode::PageDown => KeyPress::Alt('>'),
                     KeyCode::Delete => KeyPress::Delete,
+                    KeyCode::Esc => KeyPress::Escape,
                     _ => continue,
                 }
             }
@@ -76,4 +98,9 @@ pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
             return;
         }
     }
+}
+
+#[cfg(test)]
+pub(crate) fn parsed(bytes: &[u8]) -> Vec<KeyPress> {
+    parser::KeyParser::default().feed(bytes)
 }

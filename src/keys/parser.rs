@@ -1,6 +1,6 @@
 //! The bytes of a Unix terminal as keys.
 
-use super::key_press::{KeyPress, LONGEST};
+use super::press::{KeyPress, LONGEST};
 use resound_console::escape;
 
 /// Parses the bytes of a terminal.
@@ -28,6 +28,17 @@ impl KeyParser {
         }
         self.bytes = bytes[at..].to_vec();
         keys
+    }
+
+    /// Whether the first bytes of a sequence have come, but not of a paste.
+    pub(super) fn is_within_sequence(&self) -> bool {
+        self.bytes.first() == Some(&0x1b) && !self.bytes.starts_with(PASTE) && !self.overflown
+    }
+
+    /// Ends a sequence whose rest does not come: Esc alone is a key.
+    pub(super) fn end_sequence(&mut self) -> Vec<KeyPress> {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes == [0x1b] { vec![KeyPress::Escape] } else { Vec::new() }
     }
 
     /// The first key, and its length in bytes. `None` while it is incomplete.
@@ -161,6 +172,20 @@ mod tests {
             typed.extend(parser.feed(&bytes[cut..]));
             assert!(typed.iter().eq(cases.iter().map(|case| &case.1)), "cut at {cut}: {typed:?}");
         }
+    }
+
+    #[test]
+    fn an_esc_is_a_key_if_nothing_follows() {
+        let mut parser = KeyParser::default();
+        assert!(!parser.is_within_sequence());
+        for (begun, want) in [("\x1b", vec![KeyPress::Escape]), ("\x1b[", vec![]), ("\x1b[1;", vec![])] {
+            assert_eq!(parser.feed(begun.as_bytes()), []);
+            assert!(parser.is_within_sequence());
+            assert_eq!(parser.end_sequence(), want, "{begun:?}");
+            assert_eq!(parser.feed(b"A"), [KeyPress::Char('A')]);
+        }
+        assert_eq!(parser.feed(PASTE), []);
+        assert!(!parser.is_within_sequence(), "a paste may take its time");
     }
 
     #[test]
