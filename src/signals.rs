@@ -22,6 +22,23 @@ pub(crate) fn termination() -> impl Future<Output = ()> {
     async move { signals.next().await }
 }
 
+/// From now on a signal ends the process: a thread of its own waits for that, for this one may wait
+/// for ever for the reader of its results.
+pub(crate) fn exit_at_signal() {
+    let wait = || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(async {
+                // What has ended the run may still come once more.
+                tokio::time::sleep(SAME_SIGNAL).await;
+                termination().await;
+            });
+            std::process::exit(crate::exit::SIGNAL.into());
+        }
+    };
+    // Without a thread there is only the wait.
+    let _ = std::thread::Builder::new().name("resound-signals".into()).spawn(wait);
+}
+
 /// The signals that end a server: the first begins a drain, the second ends that.
 pub(crate) struct EndingSignals {
     caught: CaughtSignals,

@@ -11,6 +11,7 @@ use resound::faults::{FaultProfile, FaultSpec, PROFILES, Role};
 
 use crate::admin::FaultCounts;
 use crate::faults::{CONTROL_DESCRIPTORS, FaultPlan, FaultSource, SourcedFaults};
+use crate::file_identity::FileIdentity;
 use crate::server::ServingPlan;
 
 /// The heading in the help, and of the tables in the guides.
@@ -72,7 +73,7 @@ impl FaultArgs {
     pub(super) fn meaning(self, serving: &mut ServingPlan) -> Result<FaultPlan> {
         for (flag, read) in [("--replay", &self.replay), ("--faults", &self.faults)] {
             if let (Some(record), Some(read)) = (&self.record, read)
-                && record.canonicalize().is_ok_and(|record| read.canonicalize().is_ok_and(|read| record == read))
+                && FileIdentity::of(record).is_some_and(|record| FileIdentity::of(read) == Some(record))
             {
                 bail!("--record {} would overwrite what {flag} reads", record.display());
             }

@@ -11,7 +11,7 @@ use resound_lab::{DefectKind, Defects};
 use super::config::ConfigArgs;
 use super::examples;
 use crate::lab::LabPlan;
-use crate::units;
+use crate::{text_file, units};
 
 // Headings in the help, and tables in docs/lab.md.
 const DEFECTS: &str = "Defects, in both directions";
@@ -149,7 +149,7 @@ impl LabArgs {
     pub(crate) fn meaning(self) -> Result<LabPlan> {
         let mut defects = Defects::default();
         if let Some(file) = &self.defects {
-            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = text_file::read_once(file).with_context(|| format!("--defects {}", file.display()))?;
             for (number, line) in text.lines().enumerate() {
                 let line = line.split_once('#').map_or(line, |(line, _)| line).trim();
                 if line.is_empty() {

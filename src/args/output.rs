@@ -66,12 +66,6 @@ impl OutputArgs {
             Some(path) if path == Path::new("-") => (true, None),
             path => (false, path),
         };
-        let files = [&self.hdr, &self.html, &self.junit, &json];
-        for (at, file) in files.iter().enumerate() {
-            if file.is_some() && files[at + 1..].contains(file) {
-                bail!("two reports cannot be written to one file");
-            }
-        }
         let (mut gates, mut regressions) = (Vec::new(), Vec::new());
         for condition in self.fail_if {
             match condition {

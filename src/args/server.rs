@@ -55,7 +55,7 @@ pub(crate) struct ServerArgs {
     /// Bytes of an unfinished line do not count.
     #[arg(help_heading = LIMITS, long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     idle_timeout: Timeout,
-    /// Longest line, without its newline, in reply mode with lines [default: 64k]
+    /// Longest line, without its line ending, in reply mode with lines [default: 64k]
     ///
     /// The client of a longer line gets a line with the error, and the connection ends.
     #[arg(help_heading = LIMITS, long, value_name = "SIZE", value_parser = units::size)]

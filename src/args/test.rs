@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use resound_verdict::{CheckId, Profile};
 
@@ -92,12 +92,6 @@ fn check_name(text: &str) -> Result<TestCheckName, String> {
 impl TestFlags {
     /// What they mean. `json` is a flag of each command by itself, and `flags` lead to the server.
     pub(super) fn meaning(&self, json: Option<PathBuf>, flags: Vec<String>) -> Result<TestTask> {
-        let files: Vec<_> = [&json, &self.junit, &self.html].into_iter().flatten().collect();
-        for (at, file) in files.iter().enumerate() {
-            if files[at + 1..].contains(file) {
-                bail!("two reports cannot be written to one file");
-            }
-        }
         let has = |names: &[TestCheckName]| names.contains(&TestCheckName::Messages);
         let of_path = |names: &[TestCheckName]| -> Vec<CheckId> {
             let id = |name: &TestCheckName| match name {

@@ -1,7 +1,5 @@
 //! A file with values of flags, in TOML.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -12,45 +10,20 @@ use toml::de::{DeTable, DeValue};
 use super::key::{ConfigKey, Given, KeyForm, Keys, nearest};
 use super::layer::{Entry, Origin};
 use super::mistake::{ConfigMistake, place_in, position};
-
-/// The largest file; one with every flag of every command is a hundredth of it.
-const LARGEST: u64 = 1024 * 1024;
+use crate::text_file::{self, TextFileError};
 
 /// What a file says: entries for each command.
 pub(super) type Tables = Vec<(String, Vec<Entry>)>;
 
-/// The text of a file. It is not waited for: a pipe has nothing to be read again on a reload.
+/// The text of a file.
 pub(super) fn read(path: &Path) -> Result<String, ConfigMistake> {
-    let name = escape::text(path.display().to_string().as_bytes());
-    let wrong = |sentence: String| ConfigMistake::new(name.clone(), sentence);
-    let failed = |error: io::Error| wrong(format!("cannot read it: {}", resound::system::plain(&error)));
-    let file = open(path).map_err(failed)?;
-    let found = file.metadata().map_err(failed)?;
-    if found.is_dir() {
-        return Err(wrong("it is a directory: name a file".into()));
-    }
-    if !found.is_file() {
-        return Err(wrong("it is not a regular file (a pipe or a device), which could not be read again".into()));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(wrong("it is larger than 1 MiB: is it the right file?".into()));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let valid = String::from_utf8_lossy(&error.as_bytes()[..at]).into_owned();
-        let (line, column, _) = position(&valid, at);
-        ConfigMistake::new(place_in(path, line, column), "it is not UTF-8 from here on: save it as UTF-8")
+    text_file::read(path).map_err(|error| match error {
+        TextFileError::NotUtf8 { valid } => {
+            let (line, column, _) = position(&valid, valid.len());
+            ConfigMistake::new(place_in(path, line, column), "it is not UTF-8 from here on: save it as UTF-8")
+        }
+        error => ConfigMistake::new(escape::text(path.display().to_string().as_bytes()), error.to_string()),
     })
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
-    options.open(path)
 }
 
 /// A file that is read, with the mistakes found in it.

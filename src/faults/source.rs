@@ -1,14 +1,16 @@
 //! [`SourcedFaults`]: where faults come from.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use resound::faults::{FaultFile, FaultSpec, LiveFaults};
+use resound::system::open_file;
 
 use super::record::SettingRecord;
+use crate::text_file;
 
 /// The longest line of a record.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -86,7 +88,7 @@ impl SourcedFaults {
     /// The faults and the seed of a file.
     fn read(&self, path: &Path) -> Result<(FaultSpec, u64)> {
         let named = || format!("--faults {}", path.display());
-        let text = fs::read_to_string(path).with_context(named)?;
+        let text = text_file::read(path).with_context(named)?;
         let FaultFile { seed, spec } = FaultFile::parse(&text).with_context(named)?;
         Ok((spec, self.seed(seed)))
     }
@@ -135,7 +137,7 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 /// The settings in a record.
 fn recorded(path: &Path) -> Result<Vec<SettingRecord>> {
     let mut settings = Vec::new();
-    let mut lines = BufReader::new(File::open(path)?);
+    let mut lines = BufReader::new(open_file(path)?);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();

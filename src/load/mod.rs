@@ -23,12 +23,12 @@ use crate::admin::{self, AdminListener};
 use crate::client::{ConnectSetup, TlsOptions};
 use crate::report::{self, Gate, LiveView, Output, Run};
 use crate::result_output::ResultOutput;
-use crate::signals::{SAME_SIGNAL, termination};
+use crate::signals::{SAME_SIGNAL, exit_at_signal, termination};
 use crate::stdio::say;
 use crate::{descriptors, exit, units};
 
 pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
-    plan.output.check()?;
+    plan.output.check(&[])?;
     check_descriptors(&mut plan)?;
     check_sources(&plan.sources)?;
     let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, "load", None)).transpose()?;
@@ -229,6 +229,7 @@ async fn generate(
         // The second signal ends the run without results.
         () = again => return Ok(ExitCode::from(exit::SIGNAL)),
     };
+    exit_at_signal();
     // A run that cannot be shown is still saved.
     let shown = shown.and_then(|()| live.finish());
     let code = conclude(&record, &output, record.cut_short && !signalled.get(), prepared.was_probed)?;

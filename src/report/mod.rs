@@ -8,6 +8,7 @@ mod comparison;
 mod describe;
 mod document;
 mod encode;
+pub(crate) mod files;
 mod formats;
 mod gate;
 mod hdr;
@@ -35,9 +36,8 @@ mod tests;
 mod text;
 mod verdict;
 
-use std::fs;
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ use resound_console::json;
 
 use resound_load::Record;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 pub(crate) use self::bars::Glyphs;
 use self::comparison::Compared;
@@ -109,27 +109,10 @@ impl Output {
         self.interval.unwrap_or(Duration::from_secs(1))
     }
 
-    /// Fails if a file cannot be written: better before a long run than after it.
-    pub(crate) fn check(&self) -> Result<()> {
-        [&self.hdr, &self.html, &self.junit, &self.json].into_iter().flatten().try_for_each(|path| check_writable(path))
+    /// Fails if a report cannot be written, or would overwrite something.
+    pub(crate) fn check(&self, inputs: &[PathBuf]) -> Result<()> {
+        files::check([&self.hdr, &self.html, &self.junit, &self.json].into_iter().flatten(), inputs)
     }
-}
-
-/// Fails if a file cannot be written, and leaves it as it is.
-pub(crate) fn check_writable(path: &Path) -> Result<()> {
-    // For a dangling link, the file at its end is created.
-    let is_new = !path.exists();
-    fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| unwritable(path))?;
-    if is_new {
-        fs::canonicalize(path).and_then(fs::remove_file).with_context(|| unwritable(path))?;
-    }
-    Ok(())
-}
-
-/// Writes a report, and says so where that fails.
-pub(crate) fn is_saved(path: &Path, bytes: &[u8]) -> bool {
-    let saved = save(path, bytes).with_context(|| unwritable(path));
-    saved.inspect_err(|error| say(&format!("{error:#}"))).is_ok()
 }
 
 /// The arguments of `resound report`.
@@ -144,7 +127,7 @@ pub(crate) struct Plan {
 
 /// Reads saved results, merges and compares them, and shows them as a run shows its own.
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
-    plan.output.check()?;
+    plan.output.check(&[&plan.files[..], &plan.base].concat())?;
     let join = if plan.are_repeated { repeat::repeat } else { merge::merge };
     let all = |files: &[PathBuf]| join(files.iter().map(|path| read::read(path)).collect::<Result<_>>()?);
     let base = (!plan.base.is_empty()).then(|| all(&plan.base)).transpose()?;
@@ -166,10 +149,13 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     let mut saved = true;
     let mut save = |path: &Option<PathBuf>, render: &dyn Fn() -> Result<Vec<u8>>| {
         let Some(path) = path else { return };
-        if let Err(error) = render().and_then(|bytes| Ok(save(path, &bytes)?)).with_context(|| unwritable(path)) {
-            say(&format!("{error:#}"));
-            saved = false;
-        }
+        saved &= match render() {
+            Ok(bytes) => files::is_saved(path, &bytes),
+            Err(error) => {
+                say(&format!("cannot write {}: {error:#}", path.display()));
+                false
+            }
+        };
     };
     save(&output.hdr, &|| hdr::render(run));
     save(&output.junit, &|| Ok(junit::render(run, &outcomes).into()));
@@ -193,22 +179,4 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     }
     // A verdict takes precedence over an unwritten file.
     Ok(ExitCode::from(if saved || code != 0 { code } else { exit::USAGE }))
-}
-
-/// Writes a file, or leaves it empty: half a file could be mistaken for a whole one.
-fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
-    match file.write_all(bytes) {
-        // A reader that closes its pipe has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => {
-            let _ = file.set_len(0);
-            Err(error)
-        }
-        Ok(()) => Ok(()),
-    }
-}
-
-fn unwritable(path: &Path) -> String {
-    format!("cannot write {}", path.display())
 }

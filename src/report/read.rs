@@ -1,10 +1,10 @@
 //! Results from an untrusted file: each mistake has an error of its own, and memory stays bounded.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use resound::system::open_file;
 use resound_load::{RampStep, Record, Timeline};
 use serde::Deserialize;
 
@@ -33,7 +33,7 @@ fn load(path: &Path) -> Result<Run> {
     if is_stdin(path) {
         return parse(&all_of(StdStream::Stdin)?, "standard input");
     }
-    let file = File::open(path)?;
+    let file = open_file(path)?;
     ensure!(file.metadata()?.len() <= LARGEST, too_large());
     let bytes = all_of(file)?;
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
@@ -91,6 +91,17 @@ pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run>
             bail!("written by another version: its format is {other}, and this program reads {FORMAT}")
         }
         _ => bail!("not the results of a run: it does not say \"format\":\"{FORMAT}\"{advice}"),
+    }
+    let before = &end[..end.len() - text.len()];
+    for (at, line) in before.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty())
+    {
+        let is_interval =
+            serde_json::from_slice(line).is_ok_and(|line: DocumentHeader| line.event.as_deref() == Some("interval"));
+        ensure!(
+            is_interval,
+            "line {} is not an interval of these results: a file holds the results of one run{advice}",
+            at + 1
+        );
     }
     if head.event.as_deref() == Some("interval") {
         bail!("the results are missing: the file ends with an interval, so the run was cut off");

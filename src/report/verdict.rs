@@ -1,6 +1,6 @@
 //! The exit code of a run.
 
-use resound_load::{Counts, LoadFailure};
+use resound_load::{Counts, LoadFailure, Mode, Shape};
 
 use super::outcome::GateOutcome;
 use super::run::Run;
@@ -67,11 +67,31 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
         );
         return Some(Unjudgeable { expected: "each connection got an answer", why });
     }
+    if let Some(what) = unmeasured(run) {
+        let why = format!("{what} in the time measured; to settle it: a longer --duration");
+        return Some(Unjudgeable { expected: "something was measured", why });
+    }
     let has_failed = run.record.steps.first().is_some_and(|step| step.broken.is_some());
     has_failed.then(|| Unjudgeable {
         expected: "the first step of the ramp held",
         why: "not even the first step held, so no level is known that holds; to settle it: lower --steps".into(),
     })
+}
+
+/// What did not happen once in the time measured, though the run is about it. Failures say more.
+fn unmeasured(run: &Run) -> Option<&'static str> {
+    let counts = &run.record.total.counts;
+    let settings = &run.record.settings;
+    let bytes = counts.bytes_received.saturating_sub(counts.bytes_late);
+    match (settings.shape, settings.mode) {
+        _ if counts.errors() > 0 => None,
+        (Shape::Connect, _) if counts.opened == 0 => Some("no connection was made"),
+        (_, Mode::Chargen) => (bytes == 0).then_some("no byte came"),
+        _ if counts.sent == 0 => Some("no message was sent"),
+        (_, Mode::Discard) => None,
+        (Shape::Stream, _) => (bytes == 0).then_some("no byte of an answer came"),
+        _ => (counts.in_time() == 0).then_some("no answer came"),
+    }
 }
 
 /// The classes with failures that no gate limits.
@@ -202,6 +222,31 @@ mod tests {
             let mut ramp = run(&[], false).record;
             ramp.steps = steps;
             assert_eq!(code(&Run::of(ramp), &[]), want);
+        }
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_was_measured_cannot_be_judged() {
+        for (mode, shape, want) in [
+            (Mode::Echo, Shape::Closed, "no message was sent"),
+            (Mode::Discard, Shape::Closed, "no message was sent"),
+            (Mode::Echo, Shape::Connect, "no connection was made"),
+            (Mode::Chargen, Shape::Stream, "no byte came"),
+        ] {
+            let mut record = samples::empty().record;
+            (record.settings.mode, record.settings.shape) = (mode, shape);
+            let run = Run::of(record);
+            assert_eq!(code(&run, &["errors>0"]), exit::CANNOT_TELL, "{mode:?} {shape:?}");
+            assert!(unjudgeable(&run).unwrap().why.starts_with(want), "{mode:?} {shape:?}");
+        }
+        // What came after the end is no measurement.
+        for shape in [Shape::Closed, Shape::Stream] {
+            let mut record = run(&[], false).record;
+            record.settings.shape = shape;
+            assert!(unjudgeable(&Run::of(record.clone())).is_none(), "{shape:?}");
+            let counts = &mut record.total.counts;
+            (counts.late, counts.bytes_late) = (counts.received, counts.bytes_received);
+            assert_eq!(code(&Run::of(record), &["errors>0"]), exit::CANNOT_TELL, "{shape:?}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! [`LoadConnection`]: one connection of a run. It sends, verifies answers, and records both.
 
+mod failure;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answers::{AnswerEvent, Answers, SendTimes};
 use super::connection_state::{Blocked, ConnectionFailure};
@@ -46,7 +48,8 @@ pub(super) struct LoadConnection {
     blocked: Blocked,
     /// An answer has arrived, or none is expected.
     has_answered: bool,
-    /// When the last answer arrived, on a connection that still had its slot.
+    /// When the last answer arrived, on a connection that still had its slot; of a generated
+    /// pattern, when the last bytes came, and before them when the connection began.
     last_answer: u64,
     /// Nothing more is sent.
     finishing: bool,
@@ -101,6 +104,9 @@ impl LoadConnection {
                 return cx.wake_at(start);
             }
             self.has_begun = true;
+            if self.config.traffic == TrafficPattern::Pattern {
+                self.last_answer = self.config.time(cx.now());
+            }
         }
         let now = self.config.time(cx.now());
         self.blocked.resume(now);
@@ -218,7 +224,7 @@ impl LoadConnection {
 
     /// Asks for a wake-up at the earliest of the connection's deadlines.
     fn set_wake_up(&mut self, now: u64, has_more: bool, has_no_room: bool, cx: &mut Cx<'_>) {
-        let mut at = self.answers.oldest().map(|(_, oldest)| oldest.sent.saturating_add(self.config.timeout));
+        let mut at = self.deadline();
         let mut by = |time: u64| at = Some(at.map_or(time, |at: u64| at.min(time)));
         if has_more {
             by(now);
@@ -283,52 +289,6 @@ impl LoadConnection {
         outage > 0
     }
 
-    /// Resets the connection after a failure; another replaces it.
-    fn give_up(&mut self, cx: &mut Cx<'_>) {
-        if !self.has_failed() {
-            self.failure = ConnectionFailure::Reported;
-        }
-        self.finishing = true;
-        cx.reset();
-    }
-
-    fn has_failed(&self) -> bool {
-        matches!(self.failure, ConnectionFailure::Reported | ConnectionFailure::TimedOut)
-    }
-
-    /// Has the oldest message waited for its answer for too long?
-    fn is_timed_out(&self, now: u64) -> bool {
-        self.answers.oldest().is_some_and(|(_, oldest)| now >= oldest.sent.saturating_add(self.config.timeout))
-    }
-
-    /// Fails the connection if its oldest answer took too long. Returns whether it did.
-    fn fail_if_timed_out(&mut self, now: u64, cx: &mut Cx<'_>, tally: &mut Tally) -> bool {
-        let Some((sequence, oldest)) = self.answers.oldest().filter(|_| self.is_timed_out(now)) else { return false };
-        let waited = super::figures::latency(Duration::from_nanos(now - oldest.sent));
-        let (class, what) = match self.answers.is_partial() {
-            true => (LoadFailure::Truncated, format!("the rest of its answer has not come for {waited}")),
-            false => (LoadFailure::Timeout, format!("no answer for {waited}")),
-        };
-        self.fail(class, Some(sequence), what, cx.now(), tally);
-        self.failure = ConnectionFailure::TimedOut;
-        self.give_up(cx);
-        true
-    }
-
-    fn fail(&mut self, class: LoadFailure, sequence: Option<u64>, what: String, at: Instant, tally: &mut Tally) {
-        self.failure = ConnectionFailure::Reported;
-        tally.record_failure(self.config.failure(class, at, self.answers.connection, sequence, what));
-    }
-
-    /// The target closed the connection before the end of the run.
-    fn fail_at_eof(&mut self, at: Instant, tally: &mut Tally) {
-        let oldest = self.answers.oldest().map(|(sequence, _)| sequence);
-        let is_partial = oldest.is_some() && self.answers.is_partial();
-        let class = if is_partial { LoadFailure::Truncated } else { LoadFailure::Eof };
-        let what = format!("the target closed the connection; {}", self.answers.describe_in_flight());
-        self.fail(class, oldest, what, at, tally);
-    }
-
     /// Handles bytes of a character generator. Returns whether they are right.
     fn received_pattern(&mut self, bytes: &[u8], now: u64, cx: &Cx<'_>, tally: &mut Tally) -> bool {
         let verify = self.config.rules.verify && !self.has_failed();
@@ -336,9 +296,12 @@ impl LoadConnection {
         if !self.has_answered {
             self.recover(now, tally);
         }
+        self.last_answer = now;
         if now >= self.config.measure_from && self.has_begun {
+            let is_in_time = now < self.config.end();
+            self.slot.iter_mut().for_each(|slot| slot.has_answered |= is_in_time);
             tally.counts.received += lines;
-            tally.counts.late += if now >= self.config.end() { lines } else { 0 };
+            tally.counts.late += if is_in_time { 0 } else { lines };
             tally.counts.verified += if verify { lines } else { 0 };
         }
         if let Some(at) = wrong {
@@ -435,7 +398,7 @@ impl Service for LoadConnection {
         let mut tally = config.tallies.of(self.worker);
         self.wakes_at = None;
         let now = config.time(cx.now());
-        let is_timed_out = self.is_timed_out(now);
+        let is_timed_out = self.deadline().is_some_and(|at| at <= now);
         if is_timed_out || self.judge_at.is_some_and(|at| at <= now) {
             self.record(cx, &mut tally, |answers, mut emit| answers.explain(true, &mut emit));
         }
@@ -483,8 +446,7 @@ impl Service for LoadConnection {
                 self.fail_at_eof(at, &mut tally);
             }
         }
-        let (oldest, end) =
-            (self.answers.oldest().map(|(_, oldest)| oldest.sent), AnswerTimes { arrived: at, read: at });
+        let (oldest, end) = (self.waits_since(), AnswerTimes { arrived: at, read: at });
         ConnectionOutcome::record(&config, &mut self.answers, end, &mut tally, |answers, mut emit| {
             answers.end(&mut emit)
         });

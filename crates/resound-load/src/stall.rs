@@ -30,11 +30,11 @@ pub(super) fn record_wait(
     is_outage: bool,
     tally: &mut Tally,
 ) {
-    if config.traffic != TrafficPattern::Answered || matches!(config.pace, Pace::Open { .. }) {
+    if config.traffic == TrafficPattern::Swallowed || matches!(config.pace, Pace::Open { .. }) {
         return;
     }
     let wait = now.min(config.end()).saturating_sub(since.max(config.measure_from));
-    if !is_outage && wait >= nanos(SHORTEST) {
+    if !is_outage && wait >= nanos(SHORTEST) && config.traffic == TrafficPattern::Answered {
         tally.waits.record(wait);
     }
     if now >= config.end() && wait >= SILENT && !std::mem::replace(&mut slot.has_answered, true) {

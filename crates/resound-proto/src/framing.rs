@@ -23,11 +23,16 @@ pub(super) fn cut(framing: Framing, bytes: &[u8], scanned: usize) -> Frame {
         Framing::Stream => Frame::Bytes(bytes.len()),
         Framing::Chunk => Frame::Message(bytes.len()),
         Framing::Line { max } | Framing::Auto { max } => match memchr::memchr(b'\n', &bytes[scanned..]) {
-            Some(at) if scanned + at <= max => Frame::Message(scanned + at + 1),
-            None if bytes.len() <= max => Frame::More,
+            Some(at) if without_cr(&bytes[..scanned + at]) <= max => Frame::Message(scanned + at + 1),
+            None if without_cr(bytes) <= max => Frame::More,
             _ => Frame::TooLong,
         },
     }
+}
+
+/// The length of a line without a carriage return at its end: it belongs to the line's ending.
+fn without_cr(line: &[u8]) -> usize {
+    line.strip_suffix(b"\r").unwrap_or(line).len()
 }
 
 #[cfg(test)]
@@ -37,7 +42,7 @@ mod tests {
     #[test]
     fn each_framing_finds_the_end_of_a_message() {
         let line = Framing::Line { max: 3 };
-        let cases: [(Framing, &[u8], Frame); 14] = [
+        let cases: [(Framing, &[u8], Frame); 18] = [
             (Framing::Chunk, b"", Frame::More),
             (Framing::Chunk, b"a\nb", Frame::Message(3)),
             (Framing::Stream, b"", Frame::More),
@@ -51,6 +56,10 @@ mod tests {
             (line, b"abc", Frame::More),
             (line, b"abcd", Frame::TooLong),
             (line, b"abcd\n", Frame::TooLong),
+            (line, b"abc\r\n", Frame::Message(5)),
+            (line, b"abc\r", Frame::More),
+            (line, b"abc\r\r", Frame::TooLong),
+            (line, b"abc\rd", Frame::TooLong),
             (Framing::Line { max: 0 }, b"\n\n", Frame::Message(1)),
         ];
         for (framing, bytes, want) in cases {

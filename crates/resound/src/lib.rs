@@ -34,6 +34,7 @@
 
 mod engine;
 mod error;
+mod files;
 mod metrics;
 #[cfg(all(test, target_os = "linux"))]
 #[path = "../../../tests/suite/not_tested.rs"]
@@ -118,4 +119,5 @@ pub mod system {
     pub use crate::engine::{ignores_signal, inherited_descriptor, take_variables};
     pub use crate::engine::{interface_index, interface_names, processor_time, raise_descriptor_limit};
     pub use crate::error::{InheritedProblem, InterfaceProblem, is_descriptor_shortage, plain};
+    pub use crate::files::open_file;
 }

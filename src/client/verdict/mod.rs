@@ -55,9 +55,7 @@ pub(super) fn descriptors(task: &TestTask) -> usize {
 pub(super) async fn run(plan: &ClientPlan, task: &TestTask) -> Result<ExitCode> {
     let output = &task.output;
     let files = [&output.json, &output.junit, &output.html];
-    for path in files.into_iter().flatten().filter(|path| path.as_os_str() != "-") {
-        report::check_writable(path)?;
-    }
+    report::files::check(files.into_iter().flatten().filter(|path| path.as_os_str() != "-"), [])?;
     let view = TestView::new(task, &plan.connect.address, plan.verbose, ResultOutput);
     let run = TestRun { plan, task, view: Mutex::new(view) };
     let ended = tokio::select! {
@@ -276,6 +274,7 @@ impl<'a> TestRun<'a> {
         } else {
             view.conclude();
         }
+        signals::exit_at_signal();
         let is_saved = self.save(&view);
         let code = view.record.exit_code();
         match (error, view.record.cut_short) {
@@ -296,16 +295,16 @@ impl<'a> TestRun<'a> {
         let (output, record) = (&self.task.output, &view.record);
         let mut saved = true;
         if let Some(path) = &output.junit {
-            saved &= report::is_saved(path, junit::render(record).as_bytes());
+            saved &= report::files::is_saved(path, junit::render(record).as_bytes());
         }
         if let Some(path) = &output.html {
-            saved &= report::is_saved(path, page::render(record).as_bytes());
+            saved &= report::files::is_saved(path, page::render(record).as_bytes());
         }
         if let Some(path) = &output.json {
             let document = json::object(&document::TestDocument::of(record));
             match path.as_os_str() == "-" {
                 true => drop(ResultOutput.write_all(&document)),
-                false => saved &= report::is_saved(path, &document),
+                false => saved &= report::files::is_saved(path, &document),
             }
         }
         saved

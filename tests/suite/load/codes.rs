@@ -135,6 +135,40 @@ fn the_examples_of_the_guide_have_their_exit_codes() {
     assert!(tried >= 27, "{tried}");
 }
 
+/// A target that takes connections and sends nothing, and one that stops. Before the timeout it
+/// cannot be told whether the stream comes.
+#[test]
+fn a_stream_that_does_not_come_is_no_success() {
+    let silent = || serving(|peer| drop(peer.read_to_end(&mut Vec::new())));
+    let stops = || {
+        serving(|peer| {
+            // The first lines of RFC 864's pattern.
+            let line = |n: usize| (0..72).map(move |at| b' ' + ((n + at) % 95) as u8).chain(*b"\r\n");
+            peer.write_all(&(0..20).flat_map(line).collect::<Vec<_>>()).unwrap();
+            drop(peer.read_to_end(&mut Vec::new()));
+        })
+    };
+    for (port, more, want, says) in [
+        (silent(), &["-d", "300ms", "--timeout", "100ms"][..], 1, "timeout"),
+        (stops(), &["-d", "600ms", "--timeout", "100ms"], 1, "no byte came for 1"),
+        (silent(), &["-d", "300ms", "--fail-if", "errors>0"], 4, "1 of 1 connection got no answer before the end"),
+    ] {
+        let args = ["load", "127.0.0.1", &port, "--mode", "chargen", "--shape", "stream"];
+        let (code, out, err) = run(&[&args[..], more].concat(), b"");
+        let out = format!("{}{err}", String::from_utf8_lossy(&out));
+        assert!(code == Some(want) && out.contains(says), "{more:?}: {code:?} {out}");
+    }
+}
+
+#[test]
+fn a_run_that_measures_nothing_cannot_tell() {
+    let port = echoing(|_| {});
+    let args = ["load", "127.0.0.1", &port, "--mode", "echo", "--size", "64", "--think-time", "1h"];
+    let (code, out, _) = run(&[&args[..], &["--warm-up", "50ms", "-d", "50ms", "--fail-if", "errors>0"]].concat(), b"");
+    let out = String::from_utf8_lossy(&out);
+    assert!(code == Some(4) && out.contains("no message was sent in the time measured"), "{code:?} {out}");
+}
+
 /// A server that echoes so many messages on one connection, and is gone.
 fn dying(after: usize) -> String {
     serving(move |peer| {

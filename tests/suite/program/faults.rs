@@ -210,3 +210,36 @@ fn a_record_replaces_no_file_of_faults_and_the_command_lines_seed_holds() {
         assert!(code == Some(2) && names && stderr.contains(want), "{code:?} {stderr}");
     }
 }
+
+/// What is read again and again is a file of a bounded size: nothing waits for it, and it fills no
+/// memory.
+#[cfg(unix)]
+#[test]
+fn a_file_of_faults_is_a_regular_one_of_a_megabyte_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    std::fs::write(path("huge"), vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    std::fs::write(path("latin"), b"seed = 1 # \xe4").unwrap();
+    for (file, want) in [
+        (path("pipe"), "it is not a regular file (a pipe or a device), which could not be read again"),
+        ("/dev/zero".into(), "it is not a regular file"),
+        (path(""), "it is a directory: name a file"),
+        (path("huge"), "it is larger than 1 MiB: is it the right file?"),
+        (path("latin"), "it is not UTF-8 from byte 11 on: save it as UTF-8"),
+        (path("none"), "cannot read it: No such file or directory"),
+    ] {
+        let (code, _, stderr) = run(&["server", "127.0.0.1", "0", "--faults", &file], b"");
+        assert!(code == Some(2) && stderr.contains(&format!("--faults {file}: {want}")), "{code:?} {stderr}");
+    }
+    // A pipe that no process writes to is empty, for what is read once.
+    for (args, want) in [
+        (&["server", "127.0.0.1", "0", "--replay", &path("pipe")][..], "there is no line with faults in it"),
+        (&["server", "127.0.0.1", "0", "--tls", "--cert", &path("pipe"), "--key", &path("pipe")], "is empty"),
+        (&["client", "127.0.0.1", "9", "--tls", "--ca", &path("pipe")], "is empty"),
+        (&["report", &path("pipe")], "the file is empty"),
+    ] {
+        let (code, _, stderr) = run(args, b"");
+        assert!(code == Some(2) && stderr.contains(want), "{args:?}: {code:?} {stderr}");
+    }
+}

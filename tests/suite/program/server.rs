@@ -319,6 +319,8 @@ fn modes() {
 #[test]
 fn limits_are_flags() {
     let (_server, address) = Program::server(&["--max-line", "10", "--workers", "1"]);
+    // The limit is one of the line, not of its ending.
+    Peer::connect(address).ask("0123456789\r");
     let mut peer = Peer::connect(address);
     peer.ask("1234567890");
     peer.send("12345678901\n");

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use resound::conn::Conn;
-use resound::{Chargen, CloseReason, ConnId, ConnInfo, Endpoint, Limits, Observer, Reply, Service};
+use resound::{Chargen, CloseReason, ConnId, ConnInfo, Discard, Endpoint, Limits, Observer, Reply, Service};
 
 /// What the observer has learned.
 #[derive(Default)]
@@ -92,8 +92,14 @@ fn lines_that_had_to_wait_are_counted() {
 
 #[test]
 fn a_service_without_messages_leaves_none_unanswered() {
-    let mut talk = Talk::new(Chargen, Limits::default());
-    talk.receive("x\nx\n");
-    talk.conn.undelivered(b"x\n", &mut talk.seen);
-    assert_eq!(talk.cut(1000, 1000), 0);
+    for is_generator in [true, false] {
+        let limits = Limits::default();
+        let mut talk = if is_generator { Talk::new(Chargen, limits) } else { Talk::new(Discard, limits) };
+        talk.receive("x\nx\n");
+        if is_generator {
+            talk.sent(10_000);
+        }
+        talk.conn.undelivered(b"x\n", &mut talk.seen);
+        assert_eq!(talk.cut(1000, 1000), 0, "what is lost of its output answers nothing: {is_generator}");
+    }
 }

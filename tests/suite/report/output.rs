@@ -291,9 +291,63 @@ fn a_record_is_written_beside_the_table() {
     let (code, out, err) = load(&[&format!("--json={nowhere}")]);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
     assert!(err.contains("cannot write "), "{err}");
-    let (code, _, err) = load(&[&format!("--json={merged}"), "--html", &merged]);
-    assert_eq!(code, Some(2));
-    assert!(err.contains("two reports cannot be written to one file"), "{err}");
+    let other = file("./merged.json");
+    let link = file("link");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&merged, &link).unwrap();
+    #[cfg(not(unix))]
+    let link = other.clone();
+    for same in [&merged, &other, &link] {
+        let (code, _, err) = load(&[&format!("--json={merged}"), "--html", same]);
+        assert_eq!(code, Some(2));
+        assert!(err.contains("two reports cannot be written to one file"), "{err}");
+    }
+    // Nor does a report overwrite what it is made of.
+    let before = fs::read(&merged).unwrap();
+    for args in [&[&merged[..], "--html", &other][..], &[&records[0], "--compare", &merged, &format!("--json={link}")]]
+    {
+        let (code, out, err) = report(args);
+        assert_eq!((code, &out[..]), (Some(2), ""), "{err}");
+        assert!(err.contains("is an input, which the report would overwrite"), "{err}");
+    }
+    assert!(fs::read(&merged).unwrap() == before);
+}
+
+/// A pipe that no process reads does not hold the program.
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_takes_a_report_if_a_process_reads_it() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let pipe = file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (code, out, err) = load(&["-n", "20", "--html", &pipe]);
+    assert!(code == Some(2) && out.contains("20 sent, 20 answered"), "{code:?} {out}");
+    assert!(err.contains("cannot write ") && err.contains("no process reads this pipe"), "{err}");
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::read_to_string(pipe).unwrap())
+    };
+    // The reader may not have opened its end when the report is written.
+    let (code, _, err) = (0..1000).map(|_| load(&["-n", "20", "--html", &pipe])).find(|run| run.0 == Some(0)).unwrap();
+    assert!(code == Some(0) && !err.contains("cannot write"), "{err}");
+    assert!(reader.join().unwrap().ends_with("</html>\n"));
+}
+
+#[test]
+fn several_results_in_one_file_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (a, both) = (file("a.json"), file("both.json"));
+    assert_eq!(load(&["-n", "20", &format!("--json={a}")]).0, Some(0));
+    let text = fs::read_to_string(&a).unwrap();
+    for (first, line) in [(&text[..], 1), ("\n\nnoise\n", 3)] {
+        fs::write(&both, format!("{first}{text}")).unwrap();
+        let (code, out, err) = report(&[&both, "--fail-if", "errors>0"]);
+        assert_eq!((code, &out[..]), (Some(2), ""), "{err}");
+        let wanted = format!("line {line} is not an interval of these results: a file holds the results of one run");
+        assert!(err.contains(&wanted), "{err}");
+    }
 }
 
 #[test]

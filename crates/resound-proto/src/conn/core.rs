@@ -307,7 +307,7 @@ impl Core {
         let limit = self.limits.idle_timeout?;
         // A full-duplex service that has paused waits for another connection, as unsent bytes do.
         let waits = self.asked.full_duplex && self.asked.paused;
-        if self.unsent > 0 || waits || self.asked.never_idle || !self.state.is_open() {
+        if self.unsent > 0 || waits || self.asked.rare.has(RareRequests::NEVER_IDLE) || !self.state.is_open() {
             return None;
         }
         let since = self.silence.as_ref().and_then(|silence| silence.idle_since()).or(self.progress);

@@ -6,7 +6,7 @@ use super::Conn;
 use super::core::Core;
 use crate::error::CloseReason;
 use crate::observer::Observer;
-use crate::service::Framing;
+use crate::service::{Framing, RareRequests};
 use crate::state::State;
 
 impl Conn {
@@ -40,9 +40,10 @@ impl Conn {
 }
 
 impl Core {
-    /// Whether messages are to be answered here: a relay has none.
+    /// Whether messages are to be answered here: those of a relay are not.
     fn may_count(&self) -> bool {
-        self.opened.is_some() && self.state != State::Closed && !self.asked.full_duplex
+        let has_answers = !self.asked.full_duplex && !self.asked.rare.has(RareRequests::NO_ANSWERS);
+        self.opened.is_some() && self.state != State::Closed && has_answers
     }
 
     fn has_lines(&self) -> bool {

@@ -58,6 +58,7 @@ pub struct Chargen;
 
 impl Service for Chargen {
     fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.no_answers();
         self.drained(cx);
     }
 

@@ -23,8 +23,6 @@ pub(crate) struct ServiceRequests {
     pub(crate) rare: RareRequests,
     /// Another connection sends what the engine's buffer holds.
     pub(crate) lent: bool,
-    /// The service has an idle timeout of its own.
-    pub(crate) never_idle: bool,
     /// The transport takes nothing more.
     pub(crate) broken: bool,
     pub(crate) framing: Framing,
@@ -47,9 +45,9 @@ pub struct SocketRequests {
     pub report: bool,
 }
 
-/// What few services ask for, in one byte, so that the connections of the others stay small.
+/// What few services ask for, in two bytes, so that the connections of the others stay small.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RareRequests(u8);
+pub(crate) struct RareRequests(u16);
 
 impl RareRequests {
     const NAGLE: Self = Self(1);
@@ -64,6 +62,10 @@ impl RareRequests {
     const REPORT_AGAIN: Self = Self(64);
     /// What is sent has little time.
     pub(crate) const LIMIT_DELIVERY: Self = Self(128);
+    /// The service has an idle timeout of its own.
+    pub(crate) const NEVER_IDLE: Self = Self(256);
+    /// Messages get no answers.
+    pub(crate) const NO_ANSWERS: Self = Self(512);
     const OF_SOCKET: Self = Self(1 | 2 | 4 | 32 | 64);
 
     pub(crate) fn has(self, request: Self) -> bool {
@@ -152,7 +154,6 @@ impl ServiceRequests {
             may_lend: false,
             rare: RareRequests::default(),
             lent: false,
-            never_idle: false,
             broken: false,
             shares: SharedBytes::default(),
         }
@@ -333,6 +334,12 @@ impl Cx<'_> {
         self.asked.rare.set(RareRequests::NO_KEEPALIVE, wanted);
     }
 
+    /// In [`Service::open`](super::Service::open): what the peer sends gets no answers, so nothing
+    /// counts as unanswered ([`Observer::unanswered`]).
+    pub fn no_answers(&mut self) {
+        self.asked.rare.set(RareRequests::NO_ANSWERS, true);
+    }
+
     /// From now on the system drops what data and FIN the peer sends, so that it acknowledges none
     /// of them, where it can: TCP on Linux. Elsewhere it goes on acknowledging, and the service
     /// pauses. Acknowledgements and RSTs still arrive.
@@ -359,7 +366,7 @@ impl Cx<'_> {
     /// With `true` the idle timeout does not concern this connection: the service ends it by a
     /// clock of its own.
     pub fn never_idle(&mut self, wanted: bool) {
-        self.asked.never_idle = wanted;
+        self.asked.rare.set(RareRequests::NEVER_IDLE, wanted);
     }
 
     /// Reports a message to the observers, and counts it. For a service that cuts its input by

@@ -7,5 +7,9 @@ use super::{Cx, Service};
 pub struct Discard;
 
 impl Service for Discard {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.no_answers();
+    }
+
     fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
 }

@@ -1,6 +1,5 @@
 //! Certificates and keys in files, and what a file holds instead of them.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -36,7 +35,7 @@ struct Section {
 impl<'a> Pem<'a> {
     pub(super) fn read(file: &'a Path) -> Result<Self, Error> {
         let mut bytes = Vec::new();
-        let read = File::open(file).and_then(|open| open.take(LARGEST + 1).read_to_end(&mut bytes));
+        let read = crate::files::open_file(file).and_then(|open| open.take(LARGEST + 1).read_to_end(&mut bytes));
         read.map_err(|error| Error::certificate(file, CertificateProblem::Unreadable(crate::error::plain(&error))))?;
         if bytes.len() as u64 > LARGEST {
             return Err(Error::certificate(file, CertificateProblem::TooLarge));
