@@ -1,7 +1,7 @@
 //! The commands in the two ends of a lab, from its start to its summary.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -9,7 +9,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use resound_lab::{Lab, LabEnd, LabProcess, LabReport, LabStreams};
+use resound_lab::{Lab, LabEnd, LabError, LabProcess, LabReport, LabStreams};
 use rustix::process::{Signal, getpgrp};
 use serde::Serialize;
 use tokio::net::unix::pipe::Receiver;
@@ -17,6 +17,8 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::plan::LabPlan;
+use crate::exit;
+use crate::report::files;
 use crate::result_output::ResultOutput;
 use crate::stdio::say;
 
@@ -43,10 +45,7 @@ struct LabDocument<'a> {
 pub(super) fn run(plan: LabPlan) -> Result<ExitCode> {
     let builder = Lab::builder().defects(plan.defects.clone()).seed(plan.seed).mtu(plan.mtu);
     // Before the commands run, for which there may be no second time.
-    let json = match plan.json.as_deref().filter(|file| file.as_os_str() != "-") {
-        Some(file) => Some(File::create(file).with_context(|| format!("cannot write {}", file.display()))?),
-        None => None,
-    };
+    files::check(plan.json.iter().filter(|file| file.as_os_str() != "-").chain(&plan.capture), [])?;
     let builder = plan.capture.iter().fold(builder, |builder, file| builder.capture(file));
     // Before the runtime: a lab's first process is a copy of this one.
     let lab = builder.start()?;
@@ -55,9 +54,16 @@ pub(super) fn run(plan: LabPlan) -> Result<ExitCode> {
     // A router that has failed ends the commands: its reason comes first.
     let report = lab.finish();
     take_terminal_back();
-    let (report, code) = (report?, code?);
-    summarize(&plan, json, &report, code)?;
-    Ok(ExitCode::from(code))
+    let (report, code) = match (report, code) {
+        // The command has ended by itself: a file that cannot be written does not hide how.
+        (Err(error @ LabError::Capture { .. }), Ok(code)) if code != 0 => {
+            say(&error.to_string());
+            return Ok(ExitCode::from(code));
+        }
+        (report, code) => (report?, code?),
+    };
+    let is_saved = summarize(&plan, &report, code);
+    Ok(ExitCode::from(if is_saved || code != 0 { code } else { exit::USAGE }))
 }
 
 /// Runs the command of the near end, beside that of the far end: its exit code.
@@ -218,17 +224,17 @@ impl LabSignals {
 }
 
 /// Prints the summary to stderr, and writes it as JSON.
-fn summarize(plan: &LabPlan, json: Option<File>, report: &LabReport, code: u8) -> Result<()> {
+fn summarize(plan: &LabPlan, report: &LabReport, code: u8) -> bool {
     if !plan.is_quiet {
         let table = report.summary.to_string();
         let text = format!("{}\nseed {}; {}\n", table.trim_end(), plan.seed, report.router);
         let _ = crate::stdio::StdStream::Stderr.write_all(text.trim_start().as_bytes());
     }
-    let Some(file) = &plan.json else { return Ok(()) };
+    let Some(file) = &plan.json else { return true };
     let document = LabDocument { seed: plan.seed, defects: plan.defects.to_string(), exit_code: code, report };
     let line = resound_console::json::object(&document);
-    match json {
-        Some(mut json) => json.write_all(&line).with_context(|| format!("cannot write {}", file.display())),
-        None => Ok(ResultOutput.write_all(&line)?),
+    match file.as_os_str() == "-" {
+        true => ResultOutput.write_all(&line).is_ok(),
+        false => files::is_saved(file, &line),
     }
 }

@@ -167,6 +167,8 @@ fn figures(plan: &WatchPlan, total: &WatchCounts) -> Vec<(&'static str, String)>
     figures.push(("longest gap", format!("{}; of one connection {of_one}", units::latency(total.gap))));
     if held.reconnects > 0 {
         figures.push(("reconnect", format!("{} at most", units::latency(held.slowest_reconnect))));
+    } else if !held.slowest_reconnect.is_zero() {
+        figures.push(("reconnect", format!("not within {}", units::latency(held.slowest_reconnect))));
     }
     figures.push(("slowest answer", units::latency(beats.slowest)));
     figures

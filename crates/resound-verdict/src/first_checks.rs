@@ -68,8 +68,11 @@ impl FirstChecks<'_> {
         let unmet = std::mem::take(&mut found.unmet);
         let is_met = !unmet.is_empty() && Box::pin(Played::begin(&small, Special::default(), &[])).await.is_ok();
         for report in unmet {
-            self.run.add(match report.id {
-                _ if !is_met => report,
+            if !is_met {
+                self.run.add(report);
+                continue;
+            }
+            let again = match report.id {
                 CheckId::MtuOut => {
                     found.out = self.sizes(&sized, PathDirection::Out).await;
                     found.out.report(PathDirection::Out)
@@ -80,7 +83,8 @@ impl FirstChecks<'_> {
                 }
                 CheckId::Segmentation => Box::pin(segmentation::run(&small, self.trips)).await,
                 _ => Box::pin(nagle::run(&small, self.rtt)).await,
-            });
+            };
+            self.run.add(self.run.again(&report, again));
         }
     }
 

@@ -29,6 +29,9 @@ pub(crate) struct DamageSeen {
     pub(crate) connections: usize,
     /// One symptom of each that did, and of plain transfers that ended early.
     pub(crate) symptoms: Vec<Symptom>,
+    /// Connections that met no far end, other than by a RST, and what the first of them saw.
+    pub(crate) unmet: usize,
+    pub(crate) first_unmet: Option<Symptom>,
 }
 
 /// One connection that no end has reset.
@@ -90,6 +93,13 @@ impl ConnectionLedger {
         self.add(line);
     }
 
+    /// A try whose end is its own matter has carried so many bytes. Of one that went wrong, how far
+    /// it would have come cannot be told.
+    pub(crate) fn carried(&self, sent: u64, received: u64) {
+        let whole = self.begins().line(LineFate::Whole);
+        self.add(LedgerLine { planned_out: sent, planned_in: received, sent, received, ..whole });
+    }
+
     /// A connection has carried bytes, and this is what went wrong.
     pub(crate) fn moved(&self, symptom: Option<&Symptom>) {
         let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,6 +120,13 @@ impl ConnectionLedger {
             let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
             damage.symptoms.push(symptom.clone());
         }
+    }
+
+    /// So many connections met no far end.
+    pub(crate) fn missed(&self, count: usize, symptom: &Symptom) {
+        let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        damage.unmet += count;
+        damage.first_unmet.get_or_insert_with(|| symptom.clone());
     }
 
     pub(crate) fn damage(&self) -> DamageSeen {
@@ -154,6 +171,8 @@ impl LedgerRecord {
         self.ledger.moved(Some(symptom));
         if is_reset_at_first(symptom) {
             self.ledger.add(self.line(LineFate::ResetFirst));
+        } else if symptom.is_unmet() {
+            self.ledger.missed(1, symptom);
         }
     }
 

@@ -130,6 +130,21 @@ impl PathRun<'_> {
         }
     }
 
+    /// The report of a check that met no far end among other connections, and then ran again. What
+    /// was lost counts with all connections of a run, where these are judged.
+    pub(crate) fn again(&self, first: &CheckReport, again: CheckReport) -> CheckReport {
+        let is_judged = self.wants(CheckId::SpuriousReset) || self.far_has_limits.get();
+        let seen = format!("at first, beside other connections: {}", first.summary);
+        match again.verdict {
+            CheckVerdict::Pass if first.is_unmet && !is_judged => {
+                let summary = format!("{}; {seen}", again.summary);
+                CheckReport { verdict: CheckVerdict::Flaky, summary, ..again }
+            }
+            _ if first.is_unmet => again.saw(seen),
+            _ => again,
+        }
+    }
+
     /// What explains that a check is not well, other than what it looks for.
     fn excuse(&self, report: &CheckReport) -> Option<(CheckVerdict, &'static str)> {
         let has_failed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);

@@ -233,7 +233,13 @@ async fn two_ended(
 /// What all connections of a run have shown.
 fn of_all_connections(run: &PathRun<'_>, end: &PathEnd) {
     if run.wants(CheckId::SpuriousReset) {
-        let report = spurious_reset::with_others(&run.judged_lines(end), &run.checks.borrow());
+        let mut report = spurious_reset::with_others(&run.judged_lines(end), &run.checks.borrow());
+        // A far end that limits its connections says why some met none.
+        if !run.far_has_limits.get() {
+            let (checks, hello, transfers) = (run.checks.borrow(), run.hello.borrow(), run.transfers.borrow());
+            let others = checks.iter().chain(hello.iter()).chain(transfers.iter().flatten());
+            report = spurious_reset::with_unmet(report, &end.ledger.damage(), others);
+        }
         run.add(report);
     }
     if let Some([integrity, both_ways]) = run.transfers.take() {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::ledger::ConnectionLedger;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
+use crate::symptom::{NoHello, Symptom};
 use crate::tries::all;
 
 /// Connections that begin at once: about as many as the checks that run side by side have.
@@ -46,9 +47,10 @@ fn quiet(alone: Duration) -> Duration {
 /// The connections that have begun.
 struct Begun {
     /// What became of each: it was answered, or failed.
-    ends: UnboundedReceiver<Option<Played>>,
+    ends: UnboundedReceiver<Result<Played, Symptom>>,
     held: Vec<Played>,
     failed: usize,
+    first: Option<Symptom>,
     ended: usize,
 }
 
@@ -58,11 +60,14 @@ impl Begun {
         let until = Instant::now() + limit;
         loop {
             match timeout_at(until, self.ends.recv()).await {
-                Ok(Some(Some(played))) => {
+                Ok(Some(Ok(played))) => {
                     self.held.push(played);
                     return true;
                 }
-                Ok(Some(None)) => self.failed += 1,
+                Ok(Some(Err(symptom))) => {
+                    self.failed += 1;
+                    self.first.get_or_insert(symptom);
+                }
                 Ok(None) | Err(_) => return false,
             }
         }
@@ -72,7 +77,7 @@ impl Begun {
         BEGUN - self.held.len() - self.failed - self.ended
     }
 
-    async fn watch(mut self, alone: Duration) -> Option<AnsweredAtOnce> {
+    async fn watch(&mut self, alone: Duration) -> Option<AnsweredAtOnce> {
         let (quiet, prompt, start) = (quiet(alone), PROMPT + 3 * alone, Instant::now());
         while self.waiting() > 0 && self.one_more(quiet).await {
             if start.elapsed() > LONGEST + 20 * alone {
@@ -110,23 +115,53 @@ impl Begun {
         let are_given_up = self.waiting() == 0 && self.failed > failed;
         (!self.one_more(quiet).await).then_some(AnsweredAtOnce { at_once, are_given_up, next_after })
     }
+
+    /// Ends those that were answered, and waits for the others. Returns how many no far end has
+    /// answered, and what the first of them saw.
+    async fn rest(&mut self, limit: Duration) -> Option<(usize, Symptom)> {
+        let until = Instant::now() + limit;
+        loop {
+            self.ended += self.held.len();
+            self.held.clear();
+            if self.waiting() == 0 || !self.one_more(until.saturating_duration_since(Instant::now())).await {
+                break;
+            }
+        }
+        let lost = self.failed + self.waiting();
+        (lost > 0).then(|| (lost, self.first.take().unwrap_or(Symptom::NoHello(NoHello::Silent))))
+    }
 }
 
 /// Begins connections and keeps them. Where some wait, one of the others ends, twice: each time
-/// exactly one more is answered, and no further one.
+/// exactly one more is answered, and no further one. Those that no far end has answered, where that
+/// is not so, are noted in the ledger.
 pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<AnsweredAtOnce> {
     // Those that wait are not given up before the last of them could be answered.
     let patience = end.patience.max(LONGEST + 20 * alone + 5 * quiet(alone) + 3 * PROMPT);
+    let ledger = &end.ledger;
     let end = &PathEnd { ledger: ConnectionLedger::default(), patience, ..end.clone() };
     let (send, ends) = mpsc::unbounded_channel();
     let begin = async {
-        all((0..BEGUN).map(async |_| drop(send.send(Played::begin(end, Special::default(), &[]).await.ok())))).await;
+        all((0..BEGUN).map(async |_| drop(send.send(Played::begin(end, Special::default(), &[]).await)))).await;
         std::future::pending().await
     };
-    let begun = Begun { ends, held: Vec::new(), failed: 0, ended: 0 };
+    let mut begun = Begun { ends, held: Vec::new(), failed: 0, first: None, ended: 0 };
+    let watch = async {
+        match begun.watch(alone).await {
+            Some(found) => Ok(found),
+            None => Err(begun.rest(LONGEST + 20 * alone).await),
+        }
+    };
     let found = tokio::select! {
-        found = Box::pin(begun.watch(alone)) => found?,
+        found = Box::pin(watch) => found,
         never = begin => never,
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(lost) => {
+            lost.iter().for_each(|(count, symptom)| ledger.missed(*count, symptom));
+            return None;
+        }
     };
     // In a queue, one more stands behind those that are given up now.
     let _ = Box::pin(Played::begin(end, Special::default(), &[])).await;

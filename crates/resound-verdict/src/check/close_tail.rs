@@ -60,7 +60,7 @@ fn added(symptom: Symptom, received: u64, of: u64) -> Symptom {
 }
 
 async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
-    play_and_end(end, Special::default(), &[Step::Send(bytes), Step::Close], async |mut played| {
+    let tried = play_and_end(end, Special::default(), &[Step::Send(bytes), Step::Close], async |mut played| {
         sleep(pause(rtt)).await;
         let mut reads = 0;
         let seen = loop {
@@ -83,7 +83,11 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
         }
         ended("the far end's", seen, received, bytes)
     })
-    .await
+    .await;
+    if tried.result.is_ok() {
+        end.ledger.carried(0, bytes);
+    }
+    tried
 }
 
 /// The far end's last bytes and its FIN behind this end's FIN. Only a RST that the far end has not
@@ -117,7 +121,7 @@ async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()
 
 async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
     let wait = u64::try_from(pause(rtt).as_millis()).unwrap_or(0);
-    play_and_end(end, Special::default(), &[Step::Wait(wait), Step::Eof], async |mut played| {
+    let tried = play_and_end(end, Special::default(), &[Step::Wait(wait), Step::Eof], async |mut played| {
         played.send(bytes).await?;
         played.finish().await?;
         let far = played.far();
@@ -141,7 +145,11 @@ async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
             seen => ended("this end's", seen, log.received, bytes),
         }
     })
-    .await
+    .await;
+    if tried.result.is_ok() {
+        end.ledger.carried(bytes, 0);
+    }
+    tried
 }
 
 /// The same bytes on a connection that no end closes.

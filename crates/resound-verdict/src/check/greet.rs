@@ -165,6 +165,13 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         let first_word = if is_silent { first_word(port) } else { Duration::ZERO };
         let left = TRIES.saturating_sub(tries.len());
         tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), first_word))).await);
+    } else {
+        // One after the other: many a server talks with one client at a time.
+        let speaks_first = matches!(tries[0].result, Ok(Greeting::Words(FarKind::SpeaksFirst, _)));
+        let first_word = if speaks_first { first_word(port) } else { Duration::ZERO };
+        while tries.len() < TRIES {
+            tries.push(try_greet(end, Special::default(), first_word).await);
+        }
     }
     if let Some(small) = in_small_segments(end, &tries).await {
         return Greetings::in_small_segments(small, tries);

@@ -55,7 +55,8 @@ async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_cont
     let hold = Step::Hold(u64::try_from(end.patience.as_millis()).unwrap_or(u64::MAX));
     let with_fin = [Step::Eof, wait, answer, hold, Step::Finish];
     let without = [Step::Read(before), wait, answer, Step::Eof];
-    play_and_end(end, Special::default(), if is_control { &without } else { &with_fin }, async |mut played| {
+    let steps: &[Step] = if is_control { &without } else { &with_fin };
+    let tried = play_and_end(end, Special::default(), steps, async |mut played| {
         played.send(before).await?;
         if is_control {
             return counted(played.receive(behind).await);
@@ -85,7 +86,11 @@ async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_cont
             _ => Err(broken),
         }
     })
-    .await
+    .await;
+    if tried.result.is_ok() {
+        end.ledger.carried(before, behind);
+    }
+    tried
 }
 
 fn closes_both(got: u64, of: u64) -> String {
@@ -95,7 +100,8 @@ fn closes_both(got: u64, of: u64) -> String {
 async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tried<()> {
     let with_fin = [Step::Send(before), Step::Finish, Step::Eof];
     let without = [Step::Send(before), Step::Read(behind), Step::Tell];
-    play_and_end(end, Special::default(), if is_control { &without } else { &with_fin }, async |mut played| {
+    let steps: &[Step] = if is_control { &without } else { &with_fin };
+    let tried = play_and_end(end, Special::default(), steps, async |mut played| {
         let came = counted(played.receive(before).await);
         // What is cut before the FIN is the matter of another check.
         came.map_err(|symptom| match symptom {
@@ -126,7 +132,11 @@ async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tr
             Ok(()) => Err(Symptom::Closed { sent: behind, received: played.received() }),
         }
     })
-    .await
+    .await;
+    if tried.result.is_ok() {
+        end.ledger.carried(behind, before);
+    }
+    tried
 }
 
 fn closed_by_far(got: u64, of: u64) -> String {

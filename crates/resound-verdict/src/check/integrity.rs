@@ -216,7 +216,11 @@ mod tests {
     #[test]
     fn both_directions_at_once_are_not_to_blame_where_others_are_changed_too() {
         let failed = CheckReport::new(CheckId::BothWays, CheckVerdict::Fail, "a byte was changed").tried(0, 3);
-        let seen = |count| DamageSeen { connections: 40, symptoms: vec![Symptom::Garbled(PathDirection::Out); count] };
+        let seen = |count| DamageSeen {
+            connections: 40,
+            symptoms: vec![Symptom::Garbled(PathDirection::Out); count],
+            ..DamageSeen::default()
+        };
         let verdict = |count| both_ways_with_others(failed.clone(), &seen(count)).verdict;
         assert_eq!((verdict(3), verdict(4)), (CheckVerdict::Fail, CheckVerdict::Unknown));
         let passed = CheckReport::new(CheckId::BothWays, CheckVerdict::Pass, "").tried(3, 3);

@@ -8,7 +8,7 @@ use super::CheckId;
 use super::greet::elapsed;
 use super::integrity::{amount, try_each_way, try_in};
 use super::slow_reader::try_plain_out;
-use crate::ledger::{LedgerLine, LineFate};
+use crate::ledger::{DamageSeen, LedgerLine, LineFate};
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::tries::{TRIES, all};
@@ -209,6 +209,36 @@ pub(crate) fn with_others(lines: &[LedgerLine], others: &[CheckReport]) -> Check
     reset.iter().fold(report, |report, other| report.saw(format!("in {}: {}", other.id, other.summary)))
 }
 
+/// The same, with the connections that met no far end. Where another check is not well, or a limit
+/// of connections was found, that says why.
+pub(crate) fn with_unmet<'a>(
+    report: CheckReport,
+    damage: &DamageSeen,
+    others: impl IntoIterator<Item = &'a CheckReport>,
+) -> CheckReport {
+    let of_many = [CheckId::AcceptTruth, CheckId::Churn, CheckId::Cap, CheckId::TlsSplitHello];
+    let explains = |other: &CheckReport| match other.verdict {
+        CheckVerdict::Pass | CheckVerdict::Skip => false,
+        CheckVerdict::Warn => of_many.contains(&other.id),
+        _ => true,
+    };
+    let DamageSeen { unmet, first_unmet: Some(first), .. } = damage else { return report };
+    if report.verdict != CheckVerdict::Pass || others.into_iter().any(explains) {
+        return report;
+    }
+    let all = report.tries as usize + unmet;
+    let what = format!("{unmet} of {all} connections met no far end, and no check shows why: {first}");
+    CheckReport::new(CheckId::SpuriousReset, CheckVerdict::Flaky, what)
+        .tried(all - unmet, all)
+        .saw(report.summary)
+        .measure("connections", all)
+        .measure("unmet", *unmet)
+        .suspects(
+            "an outage while the test ran, a balancer one of whose backends hangs, or a box that forgets some \
+                   connections",
+        )
+}
+
 /// What the connections of a run mean.
 fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
     let id = CheckId::SpuriousReset;
@@ -286,6 +316,7 @@ pub(crate) async fn more(end: &PathEnd, bytes: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symptom::{NoHello, Symptom};
 
     fn line(planned: u64, fate: LineFate) -> LedgerLine {
         LedgerLine {
@@ -298,6 +329,26 @@ mod tests {
             lasted: Duration::from_millis(5),
             fate,
         }
+    }
+
+    #[test]
+    fn connections_that_met_no_far_end_need_a_reason() {
+        let whole = || spurious_reset(&[line(9000, LineFate::Whole); 20]);
+        let first = Some(Symptom::NoHello(NoHello::Silent));
+        let damage = DamageSeen { unmet: 5, first_unmet: first, ..DamageSeen::default() };
+        let other = |id, verdict| CheckReport::new(id, verdict, "");
+        let with = |others: &[CheckReport]| with_unmet(whole(), &damage, others);
+        let report = with(&[other(CheckId::Churn, CheckVerdict::Pass), other(CheckId::Address, CheckVerdict::Warn)]);
+        assert_eq!((report.verdict, report.ok, report.tries), (CheckVerdict::Flaky, 20, 25));
+        assert!(report.summary.starts_with("5 of 25 connections met no far end"), "{}", report.summary);
+        for reason in [
+            other(CheckId::Churn, CheckVerdict::Warn),
+            other(CheckId::Nagle, CheckVerdict::Unknown),
+            other(CheckId::MtuOut, CheckVerdict::Fail),
+        ] {
+            assert_eq!(with(&[reason]).verdict, CheckVerdict::Pass);
+        }
+        assert_eq!(with_unmet(whole(), &DamageSeen::default(), &[]).verdict, CheckVerdict::Pass);
     }
 
     #[test]

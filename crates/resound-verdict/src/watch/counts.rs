@@ -25,7 +25,8 @@ pub struct HeartbeatCounts {
     pub reordered: u64,
     /// Answers that answer no heartbeat of their connection.
     pub wrong: u64,
-    /// The longest time between the plan of a heartbeat and its answer.
+    /// The longest time between the plan of a heartbeat and its answer, or the time at which it was
+    /// lost.
     pub slowest: Duration,
 }
 
@@ -40,7 +41,8 @@ pub struct HeldCounts {
     pub silent: u64,
     /// Connections that were replaced: the new one has answered.
     pub reconnects: u64,
-    /// The longest time between the end of a connection and the first answer on its replacement.
+    /// The longest time between the end of a connection and the first answer on its replacement, or
+    /// the end of the watch.
     pub slowest_reconnect: Duration,
 }
 

@@ -184,10 +184,15 @@ impl WatchTally {
         }
     }
 
-    /// Heartbeats will not be answered any more.
+    /// Heartbeats will not be answered any more. The first of them was planned at `from`, and has
+    /// waited since.
     pub(super) fn lost(&mut self, count: u64, from: Duration, now: Duration) {
         if count > 0 {
-            self.disturb(from, now, |counts| counts.heartbeats.lost += count);
+            let waited = self.moment(now).since(self.moment(from));
+            self.disturb(from, now, |counts| {
+                counts.heartbeats.lost += count;
+                counts.heartbeats.slowest = counts.heartbeats.slowest.max(waited);
+            });
         }
     }
 
@@ -254,6 +259,12 @@ impl WatchTally {
     /// The end of the watch.
     pub(super) fn finish(mut self, now: Duration) -> WatchRecord {
         self.gaps_so_far(now);
+        // A connection that is not replaced has been missing until now.
+        let moment = self.moment(now);
+        let missing = self.slots.iter().filter_map(|slot| slot.ended).map(|ended| moment.since(ended)).max();
+        self.note(|counts| {
+            counts.held.slowest_reconnect = counts.held.slowest_reconnect.max(missing.unwrap_or_default())
+        });
         self.timeline.end();
         WatchRecord {
             length: now,
@@ -303,6 +314,19 @@ mod tests {
         let record = tally.finish(ms(1000));
         assert_eq!((record.total.gap, record.total.connection_gap), (ms(52), ms(500)));
         assert!(record.total.is_clean() && record.episodes.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_come_back_has_been_missing_until_the_end() {
+        let mut tally = WatchTally::new(2);
+        answered(&mut tally, 0, 900, 901);
+        let planned = tally.moment(ms(1000));
+        tally.due(0, planned);
+        tally.ended(0, HeldEnd::Reset, ms(1500));
+        tally.lost(1, ms(1000), ms(1500));
+        let record = tally.finish(ms(8500));
+        assert_eq!((record.total.held.reconnects, record.total.held.slowest_reconnect), (0, ms(7000)));
+        assert_eq!(record.total.heartbeats.slowest, ms(500), "a lost heartbeat has waited");
     }
 
     #[test]

@@ -98,6 +98,23 @@ fn a_lab_runs_in_a_lab() {
     assert_eq!(code, Some(5), "{stderr}");
 }
 
+/// A file that cannot be written does not hide how the command has ended.
+#[test]
+fn a_failed_command_keeps_its_exit_code() {
+    if !is_allowed("the exit code of a command beside a file that cannot be written") {
+        return;
+    }
+    for flag in ["--json", "--pcap"] {
+        for (command, want) in [("exit 5", 5), ("exit 0", 2), ("exec /nonexistent", 127)] {
+            let (code, _, stderr) = lab(&["-q", flag, "/dev/full", "--", "sh", "-c", command]);
+            assert!(
+                code == Some(want) && stderr.contains("cannot write /dev/full"),
+                "{flag} {command}: {code:?} {stderr}"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_is_said_before_the_command_runs() {
     let folder = tempfile::tempdir().unwrap();
