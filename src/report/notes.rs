@@ -1,6 +1,6 @@
 //! Facts that a reader needs to judge the figures.
 
-use resound_load::Mode;
+use resound_load::{Mode, Shape};
 
 use super::run::Run;
 use crate::units;
@@ -31,6 +31,9 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
     }
     if record.settings.mode == Mode::Discard {
         notes.push("the target answers nothing, so there are no times of answers, and losses cannot be seen".into());
+        if record.settings.shape == Shape::Connect {
+            notes.push("a target that ends each connection at once looks like one that discards".into());
+        }
     }
     let (name, times) = run.main();
     let few: Vec<_> = super::PERCENTILES

@@ -251,7 +251,7 @@ fn nothing_is_sent_to_a_server_that_speaks_first() {
 }
 
 #[test]
-fn a_server_that_answers_something_else_gets_one_line() {
+fn a_server_that_answers_something_else_gets_a_line_on_each_of_three_connections() {
     let (address, sent) = words(b"", b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let report = check_with(Path::to(address));
     assert_eq!(report.far, FarKind::Answers);
@@ -260,6 +260,10 @@ fn a_server_that_answers_something_else_gets_one_line() {
     }
     let is_bad = |check: &&CheckReport| !matches!(check.verdict, CheckVerdict::Pass | CheckVerdict::Skip);
     assert_eq!(report.checks.iter().find(is_bad), None);
-    assert!(sent.recv().unwrap().starts_with(b"resound-probe/1 "));
+    for _ in 0..3 {
+        let line = sent.recv().unwrap();
+        assert!(line.starts_with(b"resound-probe/1 ") && line.iter().filter(|byte| **byte == b'\n').count() == 1);
+    }
     assert_eq!(sent.try_recv().ok(), None);
+    assert_eq!(expect(&report, CheckId::Connect, CheckVerdict::Pass).tries, 3);
 }
