@@ -1,6 +1,7 @@
 //! Signals that end a command. A signal that was ignored at the start, as with `nohup` and in
 //! background jobs of a script, stays ignored.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 #[cfg(unix)]
@@ -32,11 +33,18 @@ pub(crate) fn exit_at_signal() {
                 tokio::time::sleep(SAME_SIGNAL).await;
                 termination().await;
             });
+            let _whole = uninterrupted();
             std::process::exit(crate::exit::SIGNAL.into());
         }
     };
     // Without a thread there is only the wait.
     let _ = std::thread::Builder::new().name("resound-signals".into()).spawn(wait);
+}
+
+/// Held while a file is written: a signal does not leave half of it.
+pub(crate) fn uninterrupted() -> MutexGuard<'static, ()> {
+    static WRITING: Mutex<()> = Mutex::new(());
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The signals that end a server: the first begins a drain, the second ends that.

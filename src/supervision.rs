@@ -80,13 +80,13 @@ async fn shut_down(
     };
     let serving = async {
         let mut began = None;
-        let wish = async {
+        let first_signal = async {
             began = Some(tokio::select! {
                 Ok(at) = told => at,
                 () = reloads.until_hung_up(handle, hangup) => Instant::now(),
             });
         };
-        upgrader.run(handle, &console, status, wish).await;
+        upgrader.run(handle, &console, status, first_signal).await;
         drains.notify_one();
         // Otherwise another process has replaced this one.
         let began = began.unwrap_or_else(Instant::now);

@@ -1,4 +1,5 @@
-//! Files of text that a flag names: their size is limited, and nothing waits for them.
+//! Files of text that a flag names: their size is limited, and no pipe without a writer is waited
+//! for.
 
 use std::io::{self, Read};
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use resound::inspect::{Inspector, WorkerPulse};
+use resound::inspect::{Inspector, WorkerHeartbeat};
 use resound_console::json;
 use serde::Serialize;
 
@@ -55,7 +55,7 @@ impl LagHistogram {
 
 impl LoopState {
     /// What the workers have answered until this tick.
-    fn note(&mut self, heartbeats: &[WorkerPulse]) {
+    fn note(&mut self, heartbeats: &[WorkerHeartbeat]) {
         for (worker, heartbeat) in self.workers.iter_mut().zip(heartbeats) {
             if heartbeat.beats > worker.beats {
                 worker.beats = heartbeat.beats;
@@ -70,7 +70,7 @@ impl LoopState {
     }
 
     /// The workers that are stuck. One that has answered since the last tick is not.
-    fn stuck(&self, heartbeats: &[WorkerPulse]) -> Vec<usize> {
+    fn stuck(&self, heartbeats: &[WorkerHeartbeat]) -> Vec<usize> {
         let missed = self.workers.iter().map(|worker| worker.missed);
         let stuck = missed.zip(heartbeats).map(|(missed, heartbeat)| missed >= MOST_MISSED && heartbeat.is_awaited);
         stuck.enumerate().filter(|(_, is_stuck)| *is_stuck).map(|(worker, _)| worker).collect()
@@ -170,8 +170,8 @@ pub(super) fn readyz(inspector: &Inspector, replacement: &Replacement, loops: &L
 mod tests {
     use super::*;
 
-    fn heartbeat(beats: u64, lag: u64, is_awaited: bool) -> WorkerPulse {
-        let mut heartbeat = WorkerPulse::default();
+    fn heartbeat(beats: u64, lag: u64, is_awaited: bool) -> WorkerHeartbeat {
+        let mut heartbeat = WorkerHeartbeat::default();
         (heartbeat.beats, heartbeat.lag, heartbeat.is_awaited) = (beats, Duration::from_millis(lag), is_awaited);
         heartbeat
     }

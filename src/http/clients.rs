@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
@@ -17,6 +19,8 @@ use super::replacement::Replacement;
 use super::request::PATIENCE;
 use super::stream::{ClientStream, HttpTimer};
 
+/// Between two looks whether a client has left.
+const LOOK: Duration = Duration::from_secs(1);
 /// The longest head of a request.
 const MOST_HEAD: usize = 16 * 1024;
 const MOST_HEADERS: usize = 64;
@@ -46,7 +50,7 @@ impl HttpLimits {
 /// The clients, each with a task. A client whose task panics is alone in that.
 pub(super) struct HttpClients {
     limits: HttpLimits,
-    /// A client that is served has a permit.
+    /// A client that is served has a permit, where more are connected than are served.
     served: Arc<Semaphore>,
     replacement: Replacement,
     tasks: JoinSet<()>,
@@ -78,11 +82,14 @@ impl HttpClients {
             self.disconnect_one();
         }
         let _ = stream.set_nodelay(true);
-        let activity = Arc::new(ClientActivity::new());
-        let stream = ClientStream::new(stream, Arc::clone(&activity));
-        let permit = Arc::clone(&self.served).try_acquire_owned().map_err(|_| self.limits.served);
-        let client = HttpClient { activity: Arc::clone(&activity), permit, replacement: self.replacement.clone() };
-        let task = self.tasks.spawn(client.converse(stream, Arc::clone(api)));
+        let (activity, stream) = (Arc::new(ClientActivity::new()), Arc::new(stream));
+        let HttpLimits { served, connected } = self.limits;
+        // The permit of one that is disconnected comes back later.
+        let permit = (served < connected).then(|| Arc::clone(&self.served).try_acquire_owned());
+        let permit = permit.transpose().map_err(|_| served);
+        let client =
+            HttpClient { stream, activity: Arc::clone(&activity), permit, replacement: self.replacement.clone() };
+        let task = self.tasks.spawn(client.converse(Arc::clone(api)));
         self.connected.push((activity, task));
     }
 
@@ -99,16 +106,17 @@ impl HttpClients {
 
 /// A client, as its task has it.
 struct HttpClient {
+    stream: Arc<TcpStream>,
     activity: Arc<ClientActivity>,
-    /// Without one, the number of clients that are served.
-    permit: Result<OwnedSemaphorePermit, usize>,
+    /// Without the one that it needs, the number of clients that are served.
+    permit: Result<Option<OwnedSemaphorePermit>, usize>,
     replacement: Replacement,
 }
 
 impl HttpClient {
     /// Answers the requests of a client until it leaves, or takes too long for one.
-    async fn converse(self, stream: ClientStream, api: Arc<impl HttpApi>) {
-        let Self { activity, permit, mut replacement } = self;
+    async fn converse(self, api: Arc<impl HttpApi>) {
+        let Self { stream, activity, permit, mut replacement } = self;
         let service = service_fn(|request| {
             let (api, under_way) = (Arc::clone(&api), activity.begin_request());
             let refused = permit.as_ref().err().copied();
@@ -126,15 +134,30 @@ impl HttpClient {
         let mut http = http1::Builder::new();
         http.timer(HttpTimer).header_read_timeout(PATIENCE).max_buf_size(MOST_HEAD).max_headers(MOST_HEADERS);
         http.title_case_headers(true);
+        let left = left(&stream, &activity);
+        let stream = ClientStream::new(Arc::clone(&stream), Arc::clone(&activity));
         let mut conversation = std::pin::pin!(http.serve_connection(stream, service));
         // An error is a client that has left, or that does not speak HTTP.
         tokio::select! {
             _ = conversation.as_mut() => {}
+            () = left => {}
             () = replacement.completed() => {
                 // Its next request is one for the other process.
                 conversation.as_mut().graceful_shutdown();
                 let _ = conversation.await;
             }
+        }
+    }
+}
+
+/// Completes when a client has left in the middle of an answer that may wait for ever. hyper
+/// notices that only while nothing has come behind the request.
+async fn left(stream: &TcpStream, activity: &ClientActivity) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let is_closed = stream.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed());
+        if is_closed && activity.may_stall() {
+            return;
         }
     }
 }

@@ -1,13 +1,14 @@
 //! [`ClientStream`]: a client's socket, as hyper uses it.
 
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -23,7 +24,7 @@ const READ: usize = 4 * 1024;
 /// A client's socket. Each byte that moves counts as activity, and a client that takes nothing of
 /// what is sent is disconnected.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     activity: Arc<ClientActivity>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -32,8 +33,32 @@ pub(super) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, activity: Arc<ClientActivity>) -> Self {
+    pub(super) fn new(stream: Arc<TcpStream>, activity: Arc<ClientActivity>) -> Self {
         Self { stream, activity, stalled: None, lingering: None }
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        send: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match send(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 
     fn written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -58,46 +83,39 @@ impl ClientStream {
         }
         let mut bytes = [0; READ];
         loop {
-            let mut read = ReadBuf::new(&mut bytes);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
-                Ok(()) if !read.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
+            if !matches!(ready!(self.poll_receive(cx, &mut bytes)), Ok(1..)) {
+                return Poll::Ready(());
             }
         }
     }
 }
 
 impl rt::Read for ClientStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut into: rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; READ];
         let most = into.remaining().min(READ);
-        let mut read = ReadBuf::new(&mut bytes[..most]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        let read = ready!(self.poll_receive(cx, &mut bytes[..most]))?;
         self.activity.note();
-        into.put_slice(read.filled());
+        into.put_slice(&bytes[..read]);
         Poll::Ready(Ok(()))
     }
 }
 
 impl rt::Write for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.poll_send(cx, |stream| stream.try_write(bytes));
         self.written(cx, written)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     /// Sends a FIN, and lets the client take its last answer: a socket that is closed with bytes
     /// unread sends a RST, which can overtake the answer.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            SockRef::from(&*self.stream).shutdown(Shutdown::Write)?;
         }
         ready!(self.poll_linger(cx));
         Poll::Ready(Ok(()))
@@ -112,7 +130,7 @@ impl rt::Write for ClientStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let written = self.poll_send(cx, |stream| stream.try_write_vectored(slices));
         self.written(cx, written)
     }
 }

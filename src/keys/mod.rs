@@ -23,7 +23,8 @@ pub(crate) fn read(with_escape: bool, take: impl Fn(Vec<KeyPress>) -> bool) {
 
     use rustix::event::{PollFd, PollFlags, poll};
 
-    let (mut parser, mut buffer) = (parser::KeyParser::default(), [0; 4096]);
+    let parser = if with_escape { parser::KeyParser::with_escape() } else { parser::KeyParser::default() };
+    let (mut parser, mut buffer) = (parser, [0; 4096]);
     loop {
         let stdin = rustix::stdio::stdin();
         let ends = with_escape
@@ -102,5 +103,5 @@ pub(crate) fn read(_with_escape: bool, take: impl Fn(Vec<KeyPress>) -> bool) {
 
 #[cfg(test)]
 pub(crate) fn parsed(bytes: &[u8]) -> Vec<KeyPress> {
-    parser::KeyParser::default().feed(bytes)
+    parser::KeyParser::with_escape().feed(bytes)
 }

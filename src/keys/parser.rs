@@ -10,6 +10,8 @@ pub(super) struct KeyParser {
     bytes: Vec<u8>,
     /// The current paste is too long; its end has not arrived.
     overflown: bool,
+    /// Esc is a key, and a paste is none.
+    with_escape: bool,
 }
 
 const PASTE: &[u8] = b"\x1b[200~";
@@ -30,9 +32,15 @@ impl KeyParser {
         keys
     }
 
+    /// As `default`, where Esc is a key. The terminal was not asked to mark what is pasted: such a
+    /// mark means nothing.
+    pub(super) fn with_escape() -> Self {
+        Self { with_escape: true, ..Self::default() }
+    }
+
     /// Whether the first bytes of a sequence have come, but not of a paste.
     pub(super) fn is_within_sequence(&self) -> bool {
-        self.bytes.first() == Some(&0x1b) && !self.bytes.starts_with(PASTE) && !self.overflown
+        self.bytes.first() == Some(&0x1b)
     }
 
     /// Ends a sequence whose rest does not come: Esc alone is a key.
@@ -43,10 +51,11 @@ impl KeyParser {
 
     /// The first key, and its length in bytes. `None` while it is incomplete.
     fn next(&mut self, bytes: &[u8]) -> Option<(Option<KeyPress>, usize)> {
-        if bytes.starts_with(PASTE) || self.overflown {
+        if !self.with_escape && (bytes.starts_with(PASTE) || self.overflown) {
             return self.pasted(bytes);
         }
         match *bytes.first()? {
+            0x1b if self.with_escape && bytes.get(1) == Some(&0x1b) => Some((Some(KeyPress::Escape), 1)),
             0x1b => escaped(bytes),
             _ => character(bytes),
         }
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_esc_is_a_key_if_nothing_follows() {
-        let mut parser = KeyParser::default();
+        let mut parser = KeyParser::with_escape();
         assert!(!parser.is_within_sequence());
         for (begun, want) in [("\x1b", vec![KeyPress::Escape]), ("\x1b[", vec![]), ("\x1b[1;", vec![])] {
             assert_eq!(parser.feed(begun.as_bytes()), []);
@@ -184,8 +193,8 @@ mod tests {
             assert_eq!(parser.end_sequence(), want, "{begun:?}");
             assert_eq!(parser.feed(b"A"), [KeyPress::Char('A')]);
         }
-        assert_eq!(parser.feed(PASTE), []);
-        assert!(!parser.is_within_sequence(), "a paste may take its time");
+        assert_eq!(parser.feed(b"\x1b\x1b[A"), [KeyPress::Escape, KeyPress::Ctrl('p')]);
+        assert_eq!(parser.feed(b"\x1b[200~q"), [KeyPress::Char('q')], "the mark of a paste means nothing here");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::file_identity::FileIdentity;
+use crate::signals::uninterrupted;
 use crate::stdio::say;
 
 /// Fails if a report cannot be written, or would overwrite another one, an input, or the results on
@@ -76,6 +77,8 @@ pub(crate) fn is_saved(path: &Path, bytes: &[u8]) -> bool {
 /// Writes a file, or leaves it empty: half a file could be mistaken for a whole one.
 fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = open(path)?;
+    // The reader of a pipe may never read.
+    let _whole = (!is_pipe(path)).then(uninterrupted);
     match file.write_all(bytes) {
         // A reader that closes its pipe has read enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -68,7 +68,10 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
         return Some(Unjudgeable { expected: "each connection got an answer", why });
     }
     if let Some(what) = unmeasured(run) {
-        let why = format!("{what} in the time measured; to settle it: a longer --duration");
+        let settings = &run.record.settings;
+        let longer = if settings.duration.is_some() { "a longer --duration" } else { "more --messages" };
+        let pause = if settings.think_time.is_zero() { "" } else { ", or a shorter --think-time" };
+        let why = format!("{what} in the time measured; to settle it: {longer}{pause}");
         return Some(Unjudgeable { expected: "something was measured", why });
     }
     let has_failed = run.record.steps.first().is_some_and(|step| step.broken.is_some());

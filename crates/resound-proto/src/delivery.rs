@@ -32,7 +32,7 @@ pub(super) struct Delivery {
     held: bool,
     /// While the connection waits for nothing but delivery: how often the wait for the next look
     /// has doubled, and one.
-    hurries: u8,
+    doublings: u8,
     /// When to look next: so many milliseconds after `since`. There is one of these for each
     /// connection, so it is small.
     look_after: u32,
@@ -92,7 +92,7 @@ impl Delivery {
 
     /// From now on the connection waits only for delivery.
     pub(super) fn limit(&mut self, now: Instant) {
-        self.hurries = 1;
+        self.doublings = 1;
         self.look_at(now, 0);
     }
 
@@ -103,14 +103,14 @@ impl Delivery {
 
     /// Whether the connection waits for nothing but this.
     pub(super) fn is_limited(&self) -> bool {
-        self.hurries > 0
+        self.doublings > 0
     }
 
     /// As [`Delivery::looked`], where the connection waits for nothing else.
-    pub(super) fn looked_in_a_hurry(&mut self, now: Instant) {
+    pub(super) fn looked_while_limited(&mut self, now: Instant) {
         if self.look().is_some_and(|at| at <= now) {
-            self.look_at(now, FIRST_WAIT << self.hurries.saturating_sub(1));
-            self.hurries = (self.hurries + 1).min(MOST_DOUBLINGS + 1);
+            self.look_at(now, FIRST_WAIT << self.doublings.saturating_sub(1));
+            self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS + 1);
         }
     }
 

@@ -63,7 +63,7 @@ pub mod server {
 
 /// What runs, seen from outside: counts, connections, and whether the workers' loops turn.
 pub mod inspect {
-    pub use crate::engine::{ConnectionRow, Inspector, RowBatch, WorkerPulse};
+    pub use crate::engine::{ConnectionRow, Inspector, RowBatch, WorkerHeartbeat};
     pub use crate::metrics::HandshakeTimes;
     pub use resound_proto::ConnStatus;
 }

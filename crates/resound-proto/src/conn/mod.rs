@@ -322,7 +322,7 @@ impl Conn {
             }
         }
         if core.delivery.is_limited() {
-            core.delivery.looked_in_a_hurry(now);
+            core.delivery.looked_while_limited(now);
         } else {
             core.delivery.looked(now, &core.limits);
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, timeout_at};
 
-use crate::ledger::ConnectionLedger;
+use crate::ledger::{ConnectionLedger, is_reset_at_first};
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::symptom::{NoHello, Symptom};
+use crate::symptom::Symptom;
 use crate::tries::all;
 
 /// Connections that begin at once: about as many as the checks that run side by side have.
@@ -50,6 +50,8 @@ struct Begun {
     ends: UnboundedReceiver<Result<Played, Symptom>>,
     held: Vec<Played>,
     failed: usize,
+    /// Those that met no far end, other than by a RST, and what the first of them saw.
+    unmet: usize,
     first: Option<Symptom>,
     ended: usize,
 }
@@ -66,7 +68,11 @@ impl Begun {
                 }
                 Ok(Some(Err(symptom))) => {
                     self.failed += 1;
-                    self.first.get_or_insert(symptom);
+                    // A RST is counted elsewhere.
+                    if symptom.is_unmet() && !is_reset_at_first(&symptom) {
+                        self.unmet += 1;
+                        self.first.get_or_insert(symptom);
+                    }
                 }
                 Ok(None) | Err(_) => return false,
             }
@@ -118,8 +124,8 @@ impl Begun {
 
     /// Ends those that were answered, and waits for the others. Returns how many no far end has
     /// answered, and what the first of them saw.
-    async fn rest(&mut self, limit: Duration) -> Option<(usize, Symptom)> {
-        let until = Instant::now() + limit;
+    async fn rest(&mut self, patience: Duration) -> Option<(usize, Symptom)> {
+        let until = Instant::now() + patience;
         loop {
             self.ended += self.held.len();
             self.held.clear();
@@ -127,8 +133,7 @@ impl Begun {
                 break;
             }
         }
-        let lost = self.failed + self.waiting();
-        (lost > 0).then(|| (lost, self.first.take().unwrap_or(Symptom::NoHello(NoHello::Silent))))
+        self.first.take().map(|first| (self.unmet, first))
     }
 }
 
@@ -145,11 +150,11 @@ pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<A
         all((0..BEGUN).map(async |_| drop(send.send(Played::begin(end, Special::default(), &[]).await)))).await;
         std::future::pending().await
     };
-    let mut begun = Begun { ends, held: Vec::new(), failed: 0, first: None, ended: 0 };
+    let mut begun = Begun { ends, held: Vec::new(), failed: 0, unmet: 0, first: None, ended: 0 };
     let watch = async {
         match begun.watch(alone).await {
             Some(found) => Ok(found),
-            None => Err(begun.rest(LONGEST + 20 * alone).await),
+            None => Err(begun.rest(patience + PROMPT).await),
         }
     };
     let found = tokio::select! {

@@ -220,7 +220,8 @@ pub(crate) fn with_unmet<'a>(
     let explains = |other: &CheckReport| match other.verdict {
         CheckVerdict::Pass | CheckVerdict::Skip => false,
         CheckVerdict::Warn => of_many.contains(&other.id),
-        _ => true,
+        CheckVerdict::Unknown => other.is_unmet,
+        CheckVerdict::Fail | CheckVerdict::Flaky | CheckVerdict::Error => true,
     };
     let DamageSeen { unmet, first_unmet: Some(first), .. } = damage else { return report };
     if report.verdict != CheckVerdict::Pass || others.into_iter().any(explains) {
@@ -341,9 +342,10 @@ mod tests {
         let report = with(&[other(CheckId::Churn, CheckVerdict::Pass), other(CheckId::Address, CheckVerdict::Warn)]);
         assert_eq!((report.verdict, report.ok, report.tries), (CheckVerdict::Flaky, 20, 25));
         assert!(report.summary.starts_with("5 of 25 connections met no far end"), "{}", report.summary);
+        assert_eq!(with(&[other(CheckId::Nagle, CheckVerdict::Unknown)]).verdict, CheckVerdict::Flaky);
         for reason in [
             other(CheckId::Churn, CheckVerdict::Warn),
-            other(CheckId::Nagle, CheckVerdict::Unknown),
+            CheckReport { is_unmet: true, ..other(CheckId::Nagle, CheckVerdict::Unknown) },
             other(CheckId::MtuOut, CheckVerdict::Fail),
         ] {
             assert_eq!(with(&[reason]).verdict, CheckVerdict::Pass);

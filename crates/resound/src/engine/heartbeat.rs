@@ -15,7 +15,7 @@ pub(crate) struct Heartbeat {
 /// ([`Inspector::ask`](super::Inspector::ask)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct WorkerPulse {
+pub struct WorkerHeartbeat {
     /// The number of its answers.
     pub beats: u64,
     /// How long after the question its last answer came: a worker answers between its connections'
@@ -38,8 +38,8 @@ impl Heartbeat {
         self.is_awaited.store(false, Relaxed);
     }
 
-    pub(crate) fn read(&self) -> WorkerPulse {
-        WorkerPulse {
+    pub(crate) fn read(&self) -> WorkerHeartbeat {
+        WorkerHeartbeat {
             beats: self.beats.load(Relaxed),
             lag: Duration::from_nanos(self.lag_nanos.load(Relaxed)),
             is_awaited: self.is_awaited.load(Relaxed),

@@ -8,7 +8,7 @@ use resound_proto::Endpoint;
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::heartbeat::WorkerPulse;
+use super::heartbeat::WorkerHeartbeat;
 use super::rows::{RowBatch, RowRequest};
 use super::shared::{EngineControl, Latch, Shared};
 use crate::metrics::{HandshakeTimes, Totals};
@@ -100,7 +100,7 @@ impl Inspector {
 
     /// What the workers have answered; nothing of the threads engine, which has no loops.
     #[must_use]
-    pub fn heartbeats(&self) -> Vec<WorkerPulse> {
+    pub fn heartbeats(&self) -> Vec<WorkerHeartbeat> {
         match self.engine {
             Engine::Threads => Vec::new(),
             _ => self.shared.heartbeats.iter().map(super::heartbeat::Heartbeat::read).collect(),

@@ -89,7 +89,7 @@ pub use dialer::Dialer;
 pub use fault_config::RingFaultConfig;
 pub use faults::{FaultSetting, LiveFaults};
 pub use handle::Handle;
-pub use heartbeat::WorkerPulse;
+pub use heartbeat::WorkerHeartbeat;
 #[cfg(unix)]
 pub use inherited::{inherited_descriptor, take_variables};
 pub use inspector::Inspector;

@@ -56,6 +56,13 @@ fn clients_that_are_idle_make_room_for_others() {
     let (_server, _, admin) = started(&[]);
     let mut idle: Vec<_> = (0..100).map(|_| connect(admin)).collect();
     assert_eq!(get(admin, "/healthz").status, 200);
+    // Also where exactly as many are connected as there may be.
+    let (_other, _, full) = started(&[]);
+    let kept: Vec<_> = (0..64).map(|_| connect(full)).collect();
+    for _ in 0..3 {
+        assert_eq!(get(full, "/healthz").status, 200);
+    }
+    drop(kept);
     // Those that came first have left by now.
     assert_eq!(idle[0].read(&mut [0]).unwrap_or(0), 0);
     let last = idle.last_mut().unwrap();

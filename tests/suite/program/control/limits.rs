@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{connect, head, next, read_reply, started};
 use crate::child::{Lines, Program, run};
+use crate::harness::eventually;
 
 #[test]
 fn what_is_wrong_is_refused_with_its_place_and_changes_nothing() {
@@ -180,11 +181,21 @@ fn a_client_beyond_the_limit_is_refused_and_the_relay_goes_on() {
     for lines in &mut streams {
         assert_eq!(next(lines)["event"], "opened");
     }
-    // A client that half-closes a stream has left, and its place is free.
+    // A client that half-closes a stream has left, and its permit is free.
     let mut left = streams.pop().unwrap();
     left.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     left.read_to_end(&mut Vec::new()).unwrap();
     assert_eq!(relay.get("/faults").status, 200);
+    // So has one that sent something behind its request.
+    streams.push(relay.stream("/events"));
+    assert_eq!(relay.get("/faults").status, 503);
+    for lines in streams.drain(..) {
+        lines.get_ref().write_all(b"GET").unwrap();
+        lines.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+        // Not closed: a RST would show in another way.
+        std::mem::forget(lines);
+    }
+    eventually("they have left", || relay.get("/faults").status == 200);
 }
 
 #[test]

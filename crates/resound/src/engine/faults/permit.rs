@@ -2,7 +2,7 @@
 
 use super::live::LiveFaults;
 
-/// The place of a client among those that `cap` counts.
+/// Held for a client that `cap` counts.
 pub(super) struct ClientPermit(LiveFaults);
 
 impl Drop for ClientPermit {
@@ -12,7 +12,7 @@ impl Drop for ClientPermit {
 }
 
 impl ClientPermit {
-    /// The place of a client that was admitted.
+    /// A client was admitted.
     pub(super) fn of(live: &LiveFaults) -> Self {
         Self(live.clone())
     }

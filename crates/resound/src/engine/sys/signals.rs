@@ -22,7 +22,7 @@ pub fn ignores_signal(number: i32) -> bool {
 #[derive(Debug)]
 pub struct SignalArrivals {
     epoch: Instant,
-    /// Signals within this time of the first are the same wish.
+    /// Signals within this time of the first are one signal.
     same: Duration,
     /// Nanoseconds behind `epoch`, and one.
     first: AtomicU64,
