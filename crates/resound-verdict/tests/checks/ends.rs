@@ -148,3 +148,15 @@ fn what_may_be_chance_is_tried_again_before_it_is_judged() {
     let why = "not judged, since other connections break as well: the FIN closed both directions";
     assert!(half_close.summary.starts_with(why), "{half_close:#?}");
 }
+
+/// Seventy connections in a row meet no far end, and all before and behind them do.
+#[test]
+fn an_outage_while_a_test_runs_is_no_pass() {
+    for faults in ["100-170: accept-then-close", "100-170: silent"] {
+        let report = check(&Faulty::start(faults).path(Duration::from_millis(500)));
+        let is_noticed = |check: &resound_verdict::CheckReport| {
+            matches!(check.verdict, CheckVerdict::Fail | CheckVerdict::Flaky | CheckVerdict::Unknown)
+        };
+        assert!(report.checks.iter().any(is_noticed), "{faults}: {:#?}", findings(&report));
+    }
+}
