@@ -68,7 +68,7 @@ impl Begun {
                 }
                 Ok(Some(Err(symptom))) => {
                     self.failed += 1;
-                    // A RST is counted elsewhere.
+                    // A RST to a connection that is to wait may be that of a limit.
                     if symptom.is_unmet() && !is_reset_at_first(&symptom) {
                         self.unmet += 1;
                         self.first.get_or_insert(symptom);
