@@ -5,24 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-#[cfg(unix)]
-use resound_proto::Endpoint;
-use resound_proto::{SocketReport, unmapped};
+use resound_proto::{Endpoint, SocketReport, unmapped};
 use socket2::SockRef;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
 use super::address::{Address, Family};
+use super::address_race::{AddressRace, late, take_turns, telling_class};
 use super::call_observer::{CallObserver, CallWatch, StreamCall};
 use super::stream::Stream;
 use super::{interface, observed_dial};
 use crate::error::{Attempt, DialError, Error, FailureClass, plain};
-
-/// Head start of each address over the next (RFC 8305, 5).
-pub(super) const HEAD_START: Duration = Duration::from_millis(250);
 
 /// How to dial.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +120,39 @@ impl DialOptions {
         Some(source)
     }
 
+    /// The addresses of a host, in the order of their turns.
+    async fn resolve(
+        &self,
+        address: &Address,
+        host: &str,
+        port: u16,
+        watch: &CallWatch,
+    ) -> Result<Vec<Endpoint>, (io::Error, Option<FailureClass>)> {
+        // Not the network's failure but the caller's choice.
+        let unfit = |error: Error| (io::Error::new(io::ErrorKind::InvalidInput, error), None);
+        address.check_interface().map_err(unfit)?;
+        let dns = |error| (error, Some(FailureClass::Dns));
+        let start = Instant::now();
+        let found = self.in_time(tokio::net::lookup_host((host, port))).await;
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");
+        let found = found.ok_or_else(late).flatten().map_err(dns)?;
+        let mut addresses: Vec<_> = found.map(unmapped).collect();
+        if addresses.is_empty() {
+            return Err(dns(io::Error::other("it has no address")));
+        }
+        addresses.retain(|address| self.admits(address));
+        if addresses.is_empty() {
+            return Err((io::Error::other(self.none_admitted()), None));
+        }
+        self.incomplete(&mut addresses).map_or(Ok(()), |error| Err(unfit(error)))?;
+        let addresses = take_turns(addresses);
+        if host.parse::<IpAddr>().is_err() {
+            let (addresses, took) = (&addresses[..], start.elapsed());
+            watch.show(|| StreamCall::Resolved { host, addresses, took }, SocketReport::default);
+        }
+        Ok(addresses.into_iter().map(Endpoint::Tcp).collect())
+    }
+
     /// The result of `work`, if it comes within the timeout and before the deadline.
     async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.deadline {
@@ -171,7 +198,24 @@ impl DialOptions {
         })
     }
 
-    async fn connect(&self, target: SocketAddr, watch: &CallWatch) -> io::Result<TcpStream> {
+    async fn connect(&self, target: &Endpoint, watch: &CallWatch) -> io::Result<Stream> {
+        let target = match target {
+            Endpoint::Tcp(target) => *target,
+            #[cfg(unix)]
+            Endpoint::Unix(Some(path)) => {
+                let connected = observed_dial::connect_unix(target, path, watch).await?;
+                return Ok(Stream::unix(connected, watch.clone()));
+            }
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let stream = self.connect_tcp(target, watch).await?;
+        // Small messages are not to wait for acknowledgements. A connection that fails here fails
+        // again on first use.
+        let _ = stream.set_nodelay(true);
+        Ok(Stream::tcp(stream, watch.clone()))
+    }
+
+    async fn connect_tcp(&self, target: SocketAddr, watch: &CallWatch) -> io::Result<TcpStream> {
         if watch.is_on() {
             return observed_dial::connect(target, |socket| self.prepare(socket, target), watch).await;
         }
@@ -215,170 +259,62 @@ async fn dial_watched(address: &Address, how: DialOptions, watch: &CallWatch) ->
         attempts,
         before,
     };
-    if let Err(error) = address.check_interface() {
-        return Err(failed(vec![], Some(io::Error::new(io::ErrorKind::InvalidInput, error)), None));
-    }
     let how = how.canonical();
-    match address {
-        Address::Tcp { host, port } => {
-            let start = Instant::now();
-            let mut addresses = match how.in_time(tokio::net::lookup_host((host.as_str(), *port))).await {
-                Some(Ok(found)) => found.map(unmapped).collect::<Vec<_>>(),
-                Some(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
-                None => {
-                    let late = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");
-                    return Err(failed(vec![], Some(late), Some(FailureClass::Dns)));
-                }
-            };
-            if addresses.is_empty() {
-                let none = io::Error::other("it has no address");
-                return Err(failed(vec![], Some(none), Some(FailureClass::Dns)));
-            }
-            addresses.retain(|address| how.admits(address));
-            if addresses.is_empty() {
-                // Not the network's failure but the caller's choice.
-                return Err(failed(vec![], Some(io::Error::other(how.none_admitted())), None));
-            }
-            if let Some(error) = how.incomplete(&mut addresses) {
-                return Err(failed(vec![], Some(io::Error::new(io::ErrorKind::InvalidInput, error)), None));
-            }
-            let addresses = take_turns(addresses);
-            if host.parse::<IpAddr>().is_err() {
-                let (addresses, took) = (&addresses[..], start.elapsed());
-                watch.show(|| StreamCall::Resolved { host, addresses, took }, SocketReport::default);
-            }
-            race(addresses, how, watch).await.map_err(|attempts| {
-                let class = telling_class(&attempts);
-                failed(attempts, None, class)
-            })
-        }
+    let found = match address {
+        Address::Tcp { host, port } => how.resolve(address, host, *port, watch).await,
         #[cfg(unix)]
-        Address::Unix(path) => {
-            let (start, target) = (Instant::now(), Endpoint::Unix(Some(path.as_path().into())));
-            watch.show(|| StreamCall::Connecting { target: &target }, SocketReport::default);
-            let connected = how.in_time(UnixStream::connect(path)).await.unwrap_or_else(|| Err(late()));
-            let took = start.elapsed();
-            match connected {
-                Ok(stream) => {
-                    let local = Endpoint::Unix(None);
-                    let call = || StreamCall::Connected { target: &target, local: &local, took };
-                    watch.show(call, SocketReport::default);
-                    Ok(Stream::unix(stream, watch.clone()))
-                }
-                Err(error) => {
-                    let call = || StreamCall::NotConnected { target: &target, error: Some(&error), icmp: None, took };
-                    watch.show(call, SocketReport::default);
-                    let class = FailureClass::of(&error);
-                    Err(failed(vec![Attempt { address: address.to_string(), error, took }], None, class))
-                }
-            }
-        }
+        Address::Unix(path) => Ok(vec![Endpoint::Unix(Some(path.as_path().into()))]),
         #[cfg(not(unix))]
-        Address::Unix(_) => Err(failed(vec![], Some(io::ErrorKind::Unsupported.into()), None)),
-    }
+        Address::Unix(_) => Err((io::ErrorKind::Unsupported.into(), None)),
+    };
+    let targets = found.map_err(|(before, class)| failed(vec![], Some(before), class))?;
+    race(targets, how, watch).await.map_err(|attempts| {
+        let class = telling_class(&attempts);
+        failed(attempts, None, class)
+    })
 }
 
-async fn race(addresses: Vec<SocketAddr>, how: DialOptions, watch: &CallWatch) -> Result<Stream, Vec<Attempt>> {
-    let watch = watch.clone();
-    let mut field =
-        AddressRace { how, watch, waiting: addresses.into_iter(), running: Vec::new(), failures: Vec::new() };
+async fn race(targets: Vec<Endpoint>, how: DialOptions, watch: &CallWatch) -> Result<Stream, Vec<Attempt>> {
+    let mut race = AddressRace::new(Instant::now(), how.timeout);
+    race.resolved(Instant::now(), targets);
     let winner = match how.deadline {
-        Some(deadline) => timeout_at(deadline.into(), field.race()).await.unwrap_or_default(),
-        None => field.race().await,
+        Some(deadline) => timeout_at(deadline.into(), first(&mut race, how, watch)).await.unwrap_or_default(),
+        None => first(&mut race, how, watch).await,
     };
-    let Some(stream) = winner else {
-        // Attempts under way are late; addresses without an attempt have not been tried.
-        let late = |(address, start): (SocketAddr, Instant)| attempt(address, late(), start);
-        field.failures.extend(field.running.into_iter().map(late));
-        return Err(field.failures);
-    };
-    // Small messages are not to wait for acknowledgements. A connection that fails here fails again
-    // on first use.
-    let _ = stream.set_nodelay(true);
-    Ok(Stream::tcp(stream, field.watch))
+    winner.ok_or_else(|| race.into_attempts(Instant::now()))
 }
 
-fn attempt(address: SocketAddr, error: io::Error, start: Instant) -> Attempt {
-    Attempt { address: address.to_string(), error, took: start.elapsed() }
-}
-
-/// The addresses of a race.
-struct AddressRace {
-    how: DialOptions,
-    watch: CallWatch,
-    waiting: std::vec::IntoIter<SocketAddr>,
-    /// Those on the way, and since when.
-    running: Vec<(SocketAddr, Instant)>,
-    failures: Vec<Attempt>,
-}
-
-impl AddressRace {
-    /// The first connection, or none where all have failed.
-    async fn race(&mut self) -> Option<TcpStream> {
-        let mut racing = JoinSet::new();
-        loop {
-            if let Some(address) = self.waiting.next() {
-                let (how, watch, start) = (self.how, self.watch.clone(), Instant::now());
-                self.running.push((address, start));
-                racing.spawn(async move {
-                    let connected =
-                        timeout(how.timeout, how.connect(address, &watch)).await.unwrap_or_else(|_| Err(late()));
-                    connected.map_err(|error| (address, attempt(address, error, start)))
-                });
-            }
-            let more = self.waiting.len() > 0;
-            let ended = match more {
-                true => timeout(HEAD_START, racing.join_next()).await,
-                false => Ok(racing.join_next().await),
-            };
-            match ended {
-                Ok(Some(Ok(Ok(stream)))) => return Some(stream),
-                Ok(Some(Ok(Err((address, failure))))) => {
-                    self.running.retain(|(running, _)| *running != address);
-                    self.failures.push(failure);
-                }
-                // An attempt never panics; the head start is over; or no address is left.
-                Ok(Some(Err(_))) | Err(_) => {}
-                Ok(None) if more => {}
-                Ok(None) => return None,
-            }
+/// The first connection, or none where all attempts have failed.
+async fn first(race: &mut AddressRace, how: DialOptions, watch: &CallWatch) -> Option<Stream> {
+    let mut attempts = JoinSet::new();
+    loop {
+        while let Some(address) = race.next(Instant::now()) {
+            let watch = watch.clone();
+            attempts.spawn(async move {
+                let connected = timeout(how.timeout, how.connect(&address, &watch)).await;
+                (address, connected.unwrap_or_else(|_| Err(late())))
+            });
+        }
+        if attempts.is_empty() {
+            return None;
+        }
+        let ended = match race.next_at {
+            Some(turn) => timeout_at(turn.into(), attempts.join_next()).await.unwrap_or_default(),
+            None => attempts.join_next().await,
+        };
+        match ended {
+            Some(Ok((_, Ok(stream)))) => return Some(stream),
+            Some(Ok((address, Err(error)))) => race.failed(Instant::now(), &address, error),
+            // The next address has its turn; an attempt never panics.
+            Some(Err(_)) | None => {}
         }
     }
-}
-
-fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
-}
-
-/// The resolver's order, but with the families alternating, so that one broken family costs one
-/// head start.
-pub(super) fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
-    let count = addresses.len();
-    let (ours, theirs): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first);
-    let (mut ours, mut theirs) = (ours.into_iter(), theirs.into_iter());
-    let mut turns = Vec::with_capacity(count);
-    while turns.len() < count {
-        turns.extend(ours.next());
-        turns.extend(theirs.next());
-    }
-    turns
-}
-
-/// The most telling of several failures: an answer tells more than silence, and silence more than a
-/// missing route.
-pub(super) fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
-    let classes: Vec<_> = attempts.iter().filter_map(|attempt| FailureClass::of(&attempt.error)).collect();
-    [FailureClass::Refused, FailureClass::Reset, FailureClass::Timeout, FailureClass::Unreachable]
-        .into_iter()
-        .find(|class| classes.contains(class))
-        .or(classes.first().copied())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resound_proto::Endpoint;
+    use crate::engine::address_race::HEAD_START;
 
     fn addresses(list: &[&str]) -> Vec<SocketAddr> {
         list.iter().map(|address| address.parse().unwrap()).collect()
@@ -396,12 +332,8 @@ mod tests {
         assert_eq!(DialOptions::default().source(four), None);
     }
 
-    #[test]
-    fn families_take_turns() {
-        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
-        let want = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
-        assert_eq!(take_turns(found), want);
-        assert!(take_turns(vec![]).is_empty());
+    fn targets(addresses: &[SocketAddr]) -> Vec<Endpoint> {
+        addresses.iter().copied().map(Endpoint::Tcp).collect()
     }
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -414,7 +346,7 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let open = listener.local_addr().unwrap();
-            let stream = race(vec![closed, open], DialOptions::default(), &CallWatch::default()).await.unwrap();
+            let stream = race(targets(&[closed, open]), DialOptions::default(), &CallWatch::default()).await.unwrap();
             assert_eq!(stream.peer(), Endpoint::Tcp(open));
         });
     }
@@ -446,7 +378,7 @@ mod tests {
             let open = listener.local_addr().unwrap();
             let start = Instant::now();
             let stream = race(
-                vec![address, open],
+                targets(&[address, open]),
                 DialOptions { timeout: Duration::from_secs(30), ..DialOptions::default() },
                 &CallWatch::default(),
             )
@@ -468,7 +400,7 @@ mod tests {
             // that.
             let how = |limit| DialOptions { deadline: Some(Instant::now() + limit), ..DialOptions::default() };
             let attempts =
-                race(vec![closed, silent, silent], how(HEAD_START / 2), &CallWatch::default()).await.unwrap_err();
+                race(targets(&[closed, silent, silent]), how(HEAD_START / 2), &CallWatch::default()).await.unwrap_err();
             let named: Vec<_> = attempts.iter().map(|attempt| attempt.address.clone()).collect();
             assert_eq!(named[..2], [closed.to_string(), silent.to_string()]);
             let classes: Vec<_> = attempts.iter().map(|attempt| FailureClass::of(&attempt.error)).collect();
@@ -484,7 +416,8 @@ mod tests {
     fn when_all_fail_each_is_named() {
         runtime().block_on(async {
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let attempts = race(vec![closed, closed], DialOptions::default(), &CallWatch::default()).await.unwrap_err();
+            let attempts =
+                race(targets(&[closed, closed]), DialOptions::default(), &CallWatch::default()).await.unwrap_err();
             assert_eq!(attempts.len(), 2);
             assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
         });

@@ -11,6 +11,7 @@ mod accept_queue;
 mod access;
 mod acknowledgement;
 mod address;
+mod address_race;
 mod call_observer;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "a section that the loader reads")]

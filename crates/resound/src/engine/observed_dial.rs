@@ -3,11 +3,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::time::Instant;
 
 use resound_proto::Endpoint;
+#[cfg(unix)]
+use resound_proto::SocketReport;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use super::call_observer::{CallWatch, IcmpError, StreamCall};
 use super::socket::endpoint;
@@ -40,6 +46,21 @@ pub(super) async fn connect(
     let mut attempt = ObservedAttempt { stream: Some(stream), target, to, start, watch: watch.clone() };
     attempt.decided().await?;
     attempt.stream.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
+/// Connects to the unix socket at `path`, which `target` names too.
+#[cfg(unix)]
+pub(super) async fn connect_unix(target: &Endpoint, path: &Path, watch: &CallWatch) -> io::Result<UnixStream> {
+    watch.show(|| StreamCall::Connecting { target }, SocketReport::default);
+    let start = Instant::now();
+    let connected = UnixStream::connect(path).await;
+    let (took, local) = (start.elapsed(), Endpoint::Unix(None));
+    let call = || match &connected {
+        Ok(_) => StreamCall::Connected { target, local: &local, took },
+        Err(error) => StreamCall::NotConnected { target, error: Some(error), icmp: None, took },
+    };
+    watch.show(call, SocketReport::default);
+    connected
 }
 
 /// Whether the connection is decided about later.

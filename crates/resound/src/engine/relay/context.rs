@@ -30,7 +30,7 @@ pub(super) struct RelayContext {
     pub(super) wakes: Rc<LocalWakes>,
     pub(super) requests: RefCell<VecDeque<DialRequest>>,
     /// Dials under way, each with its pair and when it began.
-    pub(super) dialled: RefCell<HashMap<u64, (Rc<Pair>, Instant)>>,
+    pub(super) dialled: RefCell<HashMap<u64, Rc<Pair>>>,
     next: Cell<u64>,
 }
 
@@ -56,7 +56,7 @@ impl RelayContext {
     /// Dials an address for a pair.
     pub(super) fn dial(&self, pair: &Rc<Pair>, address: Endpoint, target: &RelayTarget) {
         let number = self.next.replace(self.next.get() + 1);
-        self.dialled.borrow_mut().insert(number, (Rc::clone(pair), Instant::now()));
+        self.dialled.borrow_mut().insert(number, Rc::clone(pair));
         let (source, timeout) = (target.source, target.timeout);
         self.requests.borrow_mut().push_back(DialRequest { number, target: address, source, timeout });
         self.wakes.dial();
@@ -67,16 +67,15 @@ impl RelayContext {
         let _ = catch_unwind(AssertUnwindSafe(|| (self.observer)(event)));
     }
 
-    pub(super) fn ended(&self, request: &DialRequest) -> Option<(Rc<Pair>, Instant)> {
+    pub(super) fn ended(&self, request: &DialRequest) -> Option<Rc<Pair>> {
         self.dialled.borrow_mut().remove(&request.number)
     }
 
     pub(super) fn failed(&self, request: &DialRequest, error: io::Error, now: Instant) {
-        let Some((pair, since)) = self.ended(request) else { return };
-        let took = now.saturating_duration_since(since);
+        let Some(pair) = self.ended(request) else { return };
         let state = &mut *pair.state.borrow_mut();
         let Some(race) = &mut state.race else { return };
-        race.failed(now, &request.target, error, took);
+        race.failed(now, &request.target, error);
         if !state.is_client_closed() {
             self.wakes.wake(pair.client.id);
         } else if self.advance(&pair, state, now) {

@@ -8,7 +8,6 @@ mod context;
 mod faulted;
 mod pair;
 mod plan;
-mod race;
 mod report;
 mod resolver;
 mod side;

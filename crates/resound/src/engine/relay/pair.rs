@@ -6,9 +6,9 @@ use std::time::Instant;
 use resound_faults::{ConnectionFaults, StreamDirection};
 use resound_proto::{CloseReason, ConnId, ConnInfo, Endpoint};
 
-use super::race::Race;
 use super::report::{DirectionReport, RelayEnd, RelayReport};
 use super::table::PairRow;
+use crate::engine::address_race::AddressRace;
 
 /// Bytes of one direction that wait in the relay, of which the sender is paused. One read under way
 /// may add its own 64 KiB.
@@ -40,7 +40,7 @@ pub(super) struct PairState {
     /// Each connection can send from the buffer that the other one received into.
     pub(super) can_lend: bool,
     /// Until the target has answered.
-    pub(super) race: Option<Box<Race>>,
+    pub(super) race: Option<Box<AddressRace>>,
     pub(super) target: Option<(ConnId, Endpoint)>,
     client_closed: bool,
     target_closed: bool,

@@ -49,7 +49,7 @@ impl RelayPlan {
 impl DialPlan for RelayPlan {
     fn next(&mut self, _now: Instant) -> NextDial {
         let wanted = |request: &DialRequest| {
-            let is_wanted = |(pair, _): &(Rc<Pair>, _)| pair.state.borrow().wants_target();
+            let is_wanted = |pair: &Rc<Pair>| pair.state.borrow().wants_target();
             self.0.dialled.borrow().get(&request.number).is_some_and(is_wanted)
         };
         loop {
@@ -65,7 +65,7 @@ impl DialPlan for RelayPlan {
 
     fn handshake(&mut self, request: &DialRequest, conn: &ConnInfo) -> Handshake {
         let dialled = self.0.dialled.borrow();
-        let Some((pair, _)) = dialled.get(&request.number) else { return Handshake::new() };
+        let Some(pair) = dialled.get(&request.number) else { return Handshake::new() };
         let handshake = &self.0.routes[pair.route].target.handshake;
         let Some(handshake) = handshake else { return Handshake::new() };
         let pair = Rc::clone(pair);
@@ -78,7 +78,7 @@ impl DialPlan for RelayPlan {
     }
 
     fn answered(&mut self, request: &DialRequest, _took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
-        let Some((pair, _)) = self.0.ended(request) else { return Box::new(Unwanted) };
+        let Some(pair) = self.0.ended(request) else { return Box::new(Unwanted) };
         if !pair.state.borrow().wants_target() {
             return Box::new(Unwanted);
         }

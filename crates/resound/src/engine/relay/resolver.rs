@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use resound_proto::{ConnId, Endpoint, unmapped};
 
 use crate::engine::address::Address;
-use crate::engine::dial::take_turns;
+use crate::engine::address_race::take_turns;
 use crate::engine::shared::EngineControl;
 
 /// How long the result of a look-up is used: the resolver does not tell how long it holds.

@@ -8,9 +8,9 @@ use resound_proto::{CloseReason, ConnId, Cx, Service};
 
 use super::context::RelayContext;
 use super::pair::{Pair, PairState};
-use super::race::Race;
 use super::report::RelayEnd;
 use super::resolver::Lookup;
+use crate::engine::address_race::AddressRace;
 
 /// From here on bytes are sent from the memory in which they wait.
 const WORTH_SHARING: usize = 4 * 1024;
@@ -110,7 +110,7 @@ impl PairSide {
 
     fn begin(&self, state: &mut PairState, cx: &Cx<'_>) {
         let patience = self.context.routes[self.pair.route].target.timeout;
-        state.race = Some(Box::new(Race::new(cx.now(), patience)));
+        state.race = Some(Box::new(AddressRace::new(cx.now(), patience)));
     }
 
     /// Dials what has its turn. The client's connection keeps the time.

@@ -1,19 +1,24 @@
-//! [`Race`]: the addresses of a target, of which the first that answers is taken.
+//! [`AddressRace`]: the addresses of a target are dialled, the first that answers is taken
+//! (RFC 8305).
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use resound_proto::Endpoint;
 
-use crate::engine::dial::{HEAD_START, telling_class};
 use crate::error::{Attempt, DialError, FailureClass};
 
+/// Head start of each address over the next (RFC 8305, 5).
+pub(super) const HEAD_START: Duration = Duration::from_millis(250);
+
 /// A race between the addresses of a target. It ends with the first connection, or when all have
-/// failed.
-pub(super) struct Race {
+/// failed. Its user dials, and tells it the time and each failure.
+pub(super) struct AddressRace {
     waiting: VecDeque<Endpoint>,
-    running: usize,
+    /// The addresses being dialled, and since when.
+    running: Vec<(Endpoint, Instant)>,
     failures: Vec<Attempt>,
     /// The resolver has failed, or is late.
     before: Option<io::Error>,
@@ -25,12 +30,12 @@ pub(super) struct Race {
     pub(super) next_at: Option<Instant>,
 }
 
-impl Race {
+impl AddressRace {
     /// A race whose addresses are not known yet.
     pub(super) fn new(now: Instant, patience: Duration) -> Self {
         Self {
             waiting: VecDeque::new(),
-            running: 0,
+            running: Vec::new(),
             failures: Vec::new(),
             before: None,
             resolving: true,
@@ -56,27 +61,38 @@ impl Race {
     pub(super) fn next(&mut self, now: Instant) -> Option<Endpoint> {
         self.next_at.filter(|at| *at <= now)?;
         let address = self.waiting.pop_front()?;
-        self.running += 1;
+        self.running.push((address.clone(), now));
         self.next_at = if self.waiting.is_empty() { None } else { now.checked_add(HEAD_START) };
         Some(address)
     }
 
     /// An attempt has failed; the next address has its turn at once.
-    pub(super) fn failed(&mut self, now: Instant, address: &Endpoint, error: io::Error, took: Duration) {
-        self.running = self.running.saturating_sub(1);
+    pub(super) fn failed(&mut self, now: Instant, address: &Endpoint, error: io::Error) {
+        let Some(place) = self.running.iter().position(|(running, _)| running == address) else { return };
+        let (_, start) = self.running.remove(place);
+        let took = now.saturating_duration_since(start);
         self.failures.push(Attempt { address: address.to_string(), error, took });
         self.next_at = (!self.waiting.is_empty()).then_some(now);
     }
 
     /// Whether an address is being dialled.
     pub(super) fn is_running(&self) -> bool {
-        self.running > 0
+        !self.running.is_empty()
     }
 
     /// Whether no address is left that could answer.
     pub(super) fn is_lost(&self) -> bool {
-        let is_done = self.running == 0 && self.waiting.is_empty() && !self.resolving;
+        let is_done = self.running.is_empty() && self.waiting.is_empty() && !self.resolving;
         self.before.is_some() || is_done
+    }
+
+    /// The failures, where each attempt that is under way counts as late at `now`. Addresses that
+    /// had no turn have not been tried.
+    pub(super) fn into_attempts(mut self, now: Instant) -> Vec<Attempt> {
+        for (address, _) in self.running.clone() {
+            self.failed(now, &address, late());
+        }
+        self.failures
     }
 
     /// Why it was lost.
@@ -91,6 +107,36 @@ impl Race {
     }
 }
 
+/// An attempt that has used its time up.
+pub(super) fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+/// The resolver's order, but with the families alternating, so that one broken family costs one
+/// head start.
+pub(super) fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
+    let count = addresses.len();
+    let (ours, theirs): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let (mut ours, mut theirs) = (ours.into_iter(), theirs.into_iter());
+    let mut turns = Vec::with_capacity(count);
+    while turns.len() < count {
+        turns.extend(ours.next());
+        turns.extend(theirs.next());
+    }
+    turns
+}
+
+/// The most telling of several failures: an answer tells more than silence, and silence more than a
+/// missing route.
+pub(super) fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
+    let classes: Vec<_> = attempts.iter().filter_map(|attempt| FailureClass::of(&attempt.error)).collect();
+    [FailureClass::Refused, FailureClass::Reset, FailureClass::Timeout, FailureClass::Unreachable]
+        .into_iter()
+        .find(|class| classes.contains(class))
+        .or(classes.first().copied())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,14 +148,14 @@ mod tests {
     #[test]
     fn each_address_has_a_head_start_over_the_next() {
         let start = Instant::now();
-        let (all, mut race) = (endpoints(3), Race::new(start, Duration::from_secs(10)));
+        let (all, mut race) = (endpoints(3), AddressRace::new(start, Duration::from_secs(10)));
         assert_eq!(race.next(start), None, "nothing is known yet");
         race.resolved(start, all.clone());
         assert_eq!(race.next(start).as_ref(), Some(&all[0]));
         assert_eq!(race.next(start), None);
         assert_eq!(race.next_at, Some(start + HEAD_START));
         assert_eq!(race.next(start + HEAD_START).as_ref(), Some(&all[1]));
-        race.failed(start + HEAD_START, &all[1], io::ErrorKind::ConnectionRefused.into(), Duration::ZERO);
+        race.failed(start + HEAD_START, &all[1], io::ErrorKind::ConnectionRefused.into());
         assert_eq!(race.next(start + HEAD_START).as_ref(), Some(&all[2]), "a failure lets the next one start");
         assert!(race.next_at.is_none() && !race.is_lost());
     }
@@ -117,13 +163,13 @@ mod tests {
     #[test]
     fn a_race_is_lost_when_each_attempt_has_failed() {
         let start = Instant::now();
-        let (all, mut race) = (endpoints(2), Race::new(start, Duration::from_secs(10)));
+        let (all, mut race) = (endpoints(2), AddressRace::new(start, Duration::from_secs(10)));
         assert!(!race.is_lost(), "the resolver may still answer");
         race.resolved(start, all.clone());
         for (address, kind) in all.iter().zip([io::ErrorKind::TimedOut, io::ErrorKind::ConnectionRefused]) {
             assert!(!race.is_lost());
             assert_eq!(race.next(start).as_ref(), Some(address));
-            race.failed(start, address, kind.into(), Duration::ZERO);
+            race.failed(start, address, kind.into());
         }
         assert!(race.is_lost());
         let error = race.into_error("db:1".into());
@@ -132,9 +178,21 @@ mod tests {
 
     #[test]
     fn a_name_without_addresses_loses_at_once() {
-        let mut race = Race::new(Instant::now(), Duration::from_secs(10));
+        let mut race = AddressRace::new(Instant::now(), Duration::from_secs(10));
         race.unresolved(io::Error::other("no such host"));
         assert!(race.is_lost());
         assert_eq!(race.into_error("db:1".into()).to_string(), "cannot connect to db:1: dns: no such host");
+    }
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let want = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(take_turns(found), want);
+        assert!(take_turns(vec![]).is_empty());
     }
 }
