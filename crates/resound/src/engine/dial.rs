@@ -314,6 +314,7 @@ async fn first(race: &mut AddressRace, how: DialOptions, watch: &CallWatch) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
     use crate::engine::address_race::HEAD_START;
 
     fn addresses(list: &[&str]) -> Vec<SocketAddr> {
