@@ -26,6 +26,8 @@ const BURST: usize = 256;
 const DOUBT: u64 = 500_000_000;
 /// A connection that lags its schedule by no more than this at the end still sends what is due.
 const CATCHES_UP: u64 = 100_000_000;
+/// How long a connection that has half-closed waits for the target's FIN.
+const LINGER: u64 = 1_000_000_000;
 
 pub(super) struct LoadConnection {
     config: Arc<RunConfig>,
@@ -53,6 +55,8 @@ pub(super) struct LoadConnection {
     last_answer: u64,
     /// Nothing more is sent.
     finishing: bool,
+    /// The connection has half-closed, and closes at this time without the target's FIN.
+    closes_at: Option<u64>,
     failure: ConnectionFailure,
     /// When wrong bytes are judged as they are, unless more arrive before.
     judge_at: Option<u64>,
@@ -89,6 +93,7 @@ impl LoadConnection {
             has_answered: false,
             last_answer: 0,
             finishing: false,
+            closes_at: None,
             failure: ConnectionFailure::No,
             judge_at: None,
             wakes_at: None,
@@ -132,9 +137,22 @@ impl LoadConnection {
         self.blocked.update(now, has_no_room || self.is_full(), self.is_behind);
         self.finishing |= now >= self.config.end() && !self.catches_up();
         if self.finishing && self.is_quiet(cx) {
-            return cx.close();
+            return self.half_close(now, cx);
         }
         self.set_wake_up(now, in_turn == BURST, has_no_room, cx);
+    }
+
+    /// Ends an idle connection. What the target sends before its own FIN is an answer too many.
+    fn half_close(&mut self, now: u64, cx: &mut Cx<'_>) {
+        let until = *self.closes_at.get_or_insert(now.saturating_add(LINGER));
+        let Some(instant) = self.config.instant(until).filter(|_| now < until) else { return cx.close() };
+        // A generated pattern goes on until the connection is closed.
+        if self.config.traffic == TrafficPattern::Pattern {
+            return cx.close();
+        }
+        cx.finish();
+        self.wakes_at = Some(until);
+        cx.wake_at(instant);
     }
 
     /// Is the whole depth of an open loop in flight?
@@ -429,7 +447,7 @@ impl Service for LoadConnection {
         self.advance(cx, &mut config.tallies.of(self.worker));
         self.finishing |= !self.catches_up();
         if self.finishing && self.is_quiet(cx) {
-            cx.close();
+            self.half_close(config.time(cx.now()), cx);
         }
     }
 
@@ -437,7 +455,9 @@ impl Service for LoadConnection {
         let config = Arc::clone(&self.config);
         let mut tally = config.tallies.of(self.worker);
         let at = Instant::now();
-        if !self.has_failed() {
+        // Once all is answered, the target may end the connection as it likes.
+        let is_answered = self.closes_at.is_some() && self.answers.oldest().is_none();
+        if !self.has_failed() && !is_answered {
             if !why.is_orderly() && *why != CloseReason::Cut {
                 let sequence = self.answers.oldest().map(|(sequence, _)| sequence);
                 let what = format!("{why}; {}", self.answers.describe_in_flight());

@@ -17,6 +17,8 @@ on_each_engine_that_dials! {
     a_reply_that_is_dropped_is_missing,
     reordered_replies_are_reported,
     a_duplicate_reply_is_reported,
+    what_comes_behind_the_last_answer_is_reported,
+    a_target_that_answers_in_the_end_does_not_discard,
     a_truncated_reply_is_reported,
     a_server_that_closes_is_reported_and_the_run_goes_on,
     a_server_that_resets_is_reported_and_the_run_goes_on,
@@ -145,6 +147,47 @@ fn a_duplicate_reply_is_reported(engine: Engine) {
     let record = deep(engine, &echoing(engine, "duplicate-last-line @message=31"));
     each_is_reported(&record, LoadFailure::Duplicate);
     assert_eq!(record.total.counts.verified, 400);
+}
+
+/// Sends one line more when its client has finished.
+struct SendsMore {
+    echoes: bool,
+}
+
+impl Service for SendsMore {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+
+    fn data(&mut self, _line: &[u8], cx: &mut Cx<'_>) {
+        if self.echoes {
+            cx.echo();
+        }
+    }
+
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"one more\n");
+        cx.close();
+    }
+}
+
+fn what_comes_behind_the_last_answer_is_reported(engine: Engine) {
+    let server = Running::start(server(engine), |_| SendsMore { echoes: true });
+    let closed = Settings { messages_per_connection: Some(2), ..settings(Mode::Echo) };
+    for settings in [Settings { messages: Some(8), ..closed }, Settings { messages: Some(4), ..connect(1) }] {
+        let record = run(load(engine, server.address(), settings));
+        let counts = &record.total.counts;
+        assert_eq!((counts.verified, counts.failed(LoadFailure::Extra)), (counts.sent, 4), "{:?}", record.failures);
+        assert_eq!(counts.errors(), 4);
+    }
+}
+
+fn a_target_that_answers_in_the_end_does_not_discard(engine: Engine) {
+    let server = Running::start(server(engine), |_| SendsMore { echoes: false });
+    let settings = Settings { connections: 1, messages: Some(20), ..settings(Mode::Discard) };
+    let record = run(load(engine, server.address(), settings));
+    let counts = &record.total.counts;
+    assert_eq!((counts.sent, counts.failed(LoadFailure::Extra), counts.errors()), (20, 1, 1), "{counts:?}");
 }
 
 fn a_truncated_reply_is_reported(engine: Engine) {
