@@ -43,7 +43,7 @@ impl Gate {
     /// Judges a run. A gate without a measurement fails, since it proved nothing. It cannot tell if
     /// the limit lies within the bounds of the value.
     pub(crate) fn judge(&self, run: &Run) -> GateOutcome {
-        let (unit, forgives) = (self.metric.unit().into(), self.metric.forgives());
+        let (unit, forgives) = (self.metric.unit().into(), self.classes());
         let outcome = |judgement, measured, value, settled_by| GateOutcome {
             gate: self.text.clone(),
             judgement,
@@ -77,9 +77,9 @@ impl Gate {
         }
     }
 
-    /// The classes of failures that the gate limits.
+    /// The classes of failures to which the gate sets an upper limit.
     pub(super) fn classes(&self) -> Vec<LoadFailure> {
-        self.metric.forgives()
+        if self.orders.contains(&Ordering::Greater) { self.metric.classes() } else { Vec::new() }
     }
 
     fn measure(&self, run: &Run) -> Result<Estimate, String> {

@@ -85,7 +85,7 @@ fn cases(run: &Run, outcomes: &[GateOutcome]) -> Vec<Case> {
         why: text::by_class(&record.total.counts, is_unforgiven),
         details: details.collect(),
     });
-    cases.extend(verdict::unjudgeable(run).map(|unjudgeable| Case {
+    cases.extend(verdict::unjudgeable(run, outcomes).map(|unjudgeable| Case {
         name: unjudgeable.expected.into(),
         judgement: Judgement::CannotTell,
         why: format!("cannot tell: {}", unjudgeable.why),

@@ -114,7 +114,7 @@ impl Metric {
 
     /// The classes that the metric counts. A gate on a sum does not limit wrong answers and unsent
     /// messages: only a gate on their own class does.
-    pub(super) fn forgives(&self) -> Vec<LoadFailure> {
+    pub(super) fn classes(&self) -> Vec<LoadFailure> {
         let by_name = |class: &LoadFailure| WRONG.contains(class) || *class == LoadFailure::Unsent;
         match self {
             Self::Errors => LoadFailure::ALL.into_iter().filter(|class| !by_name(class)).collect(),

@@ -52,7 +52,7 @@ use self::comparison::Compared;
 use self::document::Document;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::html::STYLE;
-pub(crate) use self::live::LiveView;
+pub(crate) use self::live::{LiveView, tick};
 use self::page::Style;
 pub(crate) use self::read::is_stdin;
 pub(crate) use self::regression::{Condition, Regression};

@@ -61,7 +61,7 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome], compared: Option<&Comp
     if let Some(compared) = compared {
         page.text += &compared.render("Compared", style);
     }
-    gates(&mut page, GATES, outcomes, verdict::unjudgeable(run).map(|run| run.why));
+    gates(&mut page, GATES, outcomes, verdict::unjudgeable(run, outcomes).map(|run| run.why));
     page.text.push('\n');
     let summary = summary(run, style.glyphs.at_least());
     let summary =

@@ -32,7 +32,7 @@ pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome], forgives_doubt: boo
         exit::VERDICT
     } else if !failed.is_empty() {
         exit::NETWORK
-    } else if !forgives_doubt && outcomes.iter().any(GateOutcome::is_open) || unjudgeable(run).is_some() {
+    } else if !forgives_doubt && outcomes.iter().any(GateOutcome::is_open) || unjudgeable(run, outcomes).is_some() {
         exit::CANNOT_TELL
     } else {
         0
@@ -47,7 +47,7 @@ pub(crate) struct Unjudgeable {
 }
 
 /// The reason why this run cannot be judged, if there is one.
-pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
+pub(crate) fn unjudgeable(run: &Run, outcomes: &[GateOutcome]) -> Option<Unjudgeable> {
     let Counts { planned, lagged, silent, .. } = run.record.total.counts;
     if lagged > 0 {
         let why = format!(
@@ -67,7 +67,8 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
         );
         return Some(Unjudgeable { expected: "each connection got an answer", why });
     }
-    if let Some(what) = unmeasured(run) {
+    // Failures that count say more.
+    if let Some(what) = unmeasured(run).filter(|_| unforgiven(run, outcomes).is_empty()) {
         let settings = &run.record.settings;
         let longer = if settings.duration.is_some() { "a longer --duration" } else { "more --messages" };
         let pause = if settings.think_time.is_zero() { "" } else { ", or a shorter --think-time" };
@@ -81,16 +82,17 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
     })
 }
 
-/// What did not happen once in the time measured, though the run is about it. Failures say more.
+/// What did not happen once in the time measured, though the run is about it.
 fn unmeasured(run: &Run) -> Option<&'static str> {
     let counts = &run.record.total.counts;
     let settings = &run.record.settings;
     let bytes = counts.bytes_received.saturating_sub(counts.bytes_late);
     match (settings.shape, settings.mode) {
-        _ if counts.errors() > 0 => None,
         (Shape::Connect, _) if counts.opened == 0 => Some("no connection was made"),
         (_, Mode::Chargen) => (bytes == 0).then_some("no byte came"),
         _ if counts.sent == 0 => Some("no message was sent"),
+        // Failures that a gate forgives are what became of the messages.
+        _ if counts.errors() > 0 => None,
         (_, Mode::Discard) => None,
         (Shape::Stream, _) => (bytes == 0).then_some("no byte of an answer came"),
         _ => (counts.in_time() == 0).then_some("no answer came"),
@@ -211,7 +213,7 @@ mod tests {
         let mut silent = run(&[], false).record;
         silent.total.counts.silent = 3;
         assert_eq!(code(&Run::of(silent.clone()), &["errors>0"]), exit::CANNOT_TELL);
-        assert!(unjudgeable(&Run::of(silent)).unwrap().why.starts_with("3 of 64 connections got no answer"));
+        assert!(unjudgeable(&Run::of(silent), &[]).unwrap().why.starts_with("3 of 64 connections got no answer"));
         let step = |broken: Option<&str>| resound_load::RampStep {
             level: 100.0,
             total: Default::default(),
@@ -240,16 +242,35 @@ mod tests {
             (record.settings.mode, record.settings.shape) = (mode, shape);
             let run = Run::of(record);
             assert_eq!(code(&run, &["errors>0"]), exit::CANNOT_TELL, "{mode:?} {shape:?}");
-            assert!(unjudgeable(&run).unwrap().why.starts_with(want), "{mode:?} {shape:?}");
+            assert!(unjudgeable(&run, &[]).unwrap().why.starts_with(want), "{mode:?} {shape:?}");
         }
         // What came after the end is no measurement.
         for shape in [Shape::Closed, Shape::Stream] {
             let mut record = run(&[], false).record;
             record.settings.shape = shape;
-            assert!(unjudgeable(&Run::of(record.clone())).is_none(), "{shape:?}");
+            assert!(unjudgeable(&Run::of(record.clone()), &[]).is_none(), "{shape:?}");
             let counts = &mut record.total.counts;
             (counts.late, counts.bytes_late) = (counts.received, counts.bytes_received);
             assert_eq!(code(&Run::of(record), &["errors>0"]), exit::CANNOT_TELL, "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_with_forgiven_failures_alone_cannot_be_judged() {
+        let mut record = samples::empty().record;
+        (record.total.counts.opened, record.total.counts.closed) = (3, 3);
+        record.total.counts.failures[LoadFailure::Reset.index()] = 3;
+        let run = Run::of(record);
+        for (gates, want) in [
+            (&["errors>9"][..], exit::CANNOT_TELL),
+            (&["reset>9"], exit::CANNOT_TELL),
+            (&[], exit::NETWORK),
+            // This sets no limit to errors.
+            (&["errors<1"], exit::NETWORK),
+            (&["reset<=2"], exit::NETWORK),
+            (&["errors>2"], exit::VERDICT),
+        ] {
+            assert_eq!(code(&run, gates), want, "{gates:?}");
         }
     }
 

@@ -12,14 +12,14 @@ use super::ramp_progress::RampProgress;
 use super::run_config::{Pace, TrafficPattern};
 use super::unfinished::RunEnd;
 use super::warnings::warnings;
-use super::{Failure, Interval, Latency, Record, Timeline, stall};
+use super::{Counts, Failure, Interval, Latency, Mode, Record, Timeline, stall};
 
 /// How often the number of connections is checked while they are made.
 const CONNECT_POLL: Duration = Duration::from_millis(2);
 /// The wait for messages in flight when a run is stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// A run without an end of its own is given up after this many connect timeouts without a
-/// connection.
+/// connection that is served.
 const HOPELESS: u32 = 3;
 
 impl RunningLoad {
@@ -74,6 +74,7 @@ struct RunMonitor<F> {
     failures: Vec<Failure>,
     /// The number of open connections.
     open: u64,
+    has_opened: bool,
     failed: u64,
     /// Connections and failures before measuring. The first tick includes them.
     before: Interval,
@@ -83,8 +84,8 @@ struct RunMonitor<F> {
     /// The clocks when measuring began, and when it ended.
     started: Option<ClockReading>,
     ended: Option<ClockReading>,
-    /// Since when no connection has been open, and attempts have failed.
-    unconnected_since: Option<Instant>,
+    /// Since when connections have failed, and the target has served none.
+    unserved_since: Option<Instant>,
     given_up_at: Option<Instant>,
 }
 
@@ -100,13 +101,14 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             waits: Latency::default(),
             failures: Vec::new(),
             open: 0,
+            has_opened: false,
             failed: 0,
             before: Interval::default(),
             last: None,
             measured: None,
             started: None,
             ended: None,
-            unconnected_since: None,
+            unserved_since: None,
             given_up_at: None,
         }
     }
@@ -164,14 +166,17 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
                 (self.observe)(Phase::Connecting { open: self.open }, &std::mem::take(&mut since));
             }
             let wanted = self.run.connections;
+            let have_failed = self.failed >= wanted.min(16);
             // Failed attempts are repeated, unless all of the first have failed.
-            if self.open == 0 && self.failed >= wanted.min(16) {
+            if have_failed && !self.has_opened {
                 self.run.config.stop(Instant::now());
                 self.run.handle.stop();
                 self.run.handle.finished().await;
                 return false;
             }
-            if self.open >= wanted || Instant::now() >= until || self.run.handle.is_finished() {
+            // A target that ends connections as soon as it has them gets what was planned.
+            let are_lost = have_failed && self.open == 0;
+            if are_lost || self.open >= wanted || Instant::now() >= until || self.run.handle.is_finished() {
                 break;
             }
             sleep(CONNECT_POLL).await;
@@ -218,9 +223,9 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             if ended && now >= shortest || until.is_some_and(|until| now >= until) {
                 return;
             }
-            // All connections have been lost, and no new one was made.
+            // All connections have been lost, and a new one was not made or was lost at once.
             let is_hopeless = |since| now.saturating_duration_since(since) >= self.hopeless_after();
-            if until.is_none() && self.unconnected_since.is_some_and(is_hopeless) {
+            if until.is_none() && self.unserved_since.is_some_and(is_hopeless) {
                 self.given_up_at = Some(now);
                 return self.run.config.stop(now);
             }
@@ -278,13 +283,21 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
         let room = Record::FAILURES.saturating_sub(self.failures.len());
         self.failures.extend(failures.into_iter().take(room));
         self.open = (self.open + tick.counts.opened).saturating_sub(tick.counts.closed);
+        self.has_opened |= tick.counts.opened > 0;
         self.failed += tick.counts.errors();
-        if self.open > 0 || tick.counts.opened > 0 {
-            self.unconnected_since = None;
+        if self.is_served(&tick.counts) {
+            self.unserved_since = None;
         } else if tick.counts.errors() > 0 {
-            self.unconnected_since.get_or_insert_with(Instant::now);
+            self.unserved_since.get_or_insert_with(Instant::now);
         }
         tick
+    }
+
+    /// Is a connection of use to the run, by what has happened in the last tick?
+    fn is_served(&self, tick: &Counts) -> bool {
+        let Counts { opened, bytes_received, .. } = *tick;
+        let is_discarded = self.run.load.settings.mode == Mode::Discard && tick.sent > 0;
+        self.open > opened || opened > tick.errors() || bytes_received > 0 || is_discarded
     }
 
     fn keep(&mut self, tick: Interval) {
@@ -359,7 +372,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
         record.warnings = warnings(&record);
         if let Some(time) = hopeless_after {
             let time = super::figures::latency(time);
-            record.warnings.insert(0, format!("the run was given up: no connection could be made for {time}"));
+            record.warnings.insert(0, format!("the run was given up: no connection could be made or kept for {time}"));
         }
         record
     }

@@ -35,7 +35,7 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
     page += &head(run, &title, outcomes);
     page += &cards(run);
     page += &remarks(run);
-    page += &gates("Gates", outcomes, verdict::unjudgeable(run).map(|run| run.why));
+    page += &gates("Gates", outcomes, verdict::unjudgeable(run, outcomes).map(|run| run.why));
     page += &compared.map(|compared| comparison("Compared", compared)).unwrap_or_default();
     if let Some(judged) = &run.judged {
         page += &gates("Gates of the saved run, as they were judged then", &judged.verdict.gates, None);
@@ -57,7 +57,7 @@ fn head(run: &Run, title: &str, outcomes: &[GateOutcome]) -> String {
         "<span class=\"verdict bad\">gate broken</span>"
     } else if !verdict::unforgiven(run, outcomes).is_empty() {
         "<span class=\"verdict bad\">errors</span>"
-    } else if outcomes.iter().any(GateOutcome::is_open) || verdict::unjudgeable(run).is_some() {
+    } else if outcomes.iter().any(GateOutcome::is_open) || verdict::unjudgeable(run, outcomes).is_some() {
         "<span class=\"verdict open\">cannot tell</span>"
     } else if outcomes.is_empty() {
         "<span class=\"verdict good\">no errors</span>"

@@ -16,6 +16,7 @@ use resound_load::{Interval, Phase, Settings};
 use self::frame::FrameData;
 use self::objects::Objects;
 use self::ticks::GatheredTicks;
+pub(crate) use self::ticks::tick;
 use super::Output;
 use super::bars::Glyphs;
 use super::document::IntervalLine;
@@ -41,9 +42,6 @@ enum ProgressView {
 }
 
 impl LiveView {
-    /// The longest time between two ticks: the view changes no faster.
-    pub(crate) const TICK: Duration = ticks::TICK;
-
     /// A view for a run with these settings and this warm-up. It draws nothing yet.
     pub(crate) fn new(output: &Output, settings: &Settings, warm_up: Duration) -> Self {
         let err = io::stderr();
@@ -61,7 +59,7 @@ impl LiveView {
         }
     }
 
-    /// Takes the counts since the last tick, about every [`LiveView::TICK`], in any phase.
+    /// Takes the counts since the last tick, about every [`tick`], in any phase.
     pub(crate) fn tick(&mut self, phase: Phase, tick: &Interval) -> Result<()> {
         self.view.tick(phase, tick);
         match &mut self.progress {

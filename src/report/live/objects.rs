@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use resound_load::{Interval, Phase};
 
-use super::ticks::TICK;
-
 /// Joins ticks into intervals as [`Timeline`](resound_load::Timeline) does, before that joins
 /// neighbours.
 pub(super) struct Objects {
@@ -16,10 +14,9 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// For intervals of the length requested. As in a record, an interval is never shorter than a
-    /// tick.
+    /// For intervals of the length requested.
     pub(super) fn new(wanted: Duration) -> Self {
-        Self { length: wanted.max(TICK), last: None }
+        Self { length: wanted, last: None }
     }
 
     /// The interval that ended before this tick.
@@ -79,8 +76,8 @@ mod tests {
 
     #[test]
     fn short_intervals_are_those_of_the_record() {
-        let wanted = Duration::from_millis(100);
-        let (mut objects, mut timeline) = (Objects::new(wanted), Timeline::new(wanted.max(TICK)));
+        let wanted = Duration::from_millis(200);
+        let (mut objects, mut timeline) = (Objects::new(wanted), Timeline::new(wanted));
         let (mut written, mut start) = (Vec::new(), Duration::ZERO);
         // The second was due to end at 400 ms and the third at 500 ms; the first was late.
         for length in [254, 147, 99].map(Duration::from_millis) {

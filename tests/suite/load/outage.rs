@@ -23,6 +23,7 @@ on_each_engine_once! {
     messages_after_a_ramp_broke_were_not_planned,
     a_plan_has_its_time,
     a_run_without_an_end_is_given_up_without_a_target,
+    a_target_that_ends_each_connection_gets_all_that_was_planned,
 }
 
 const PLANNED: u64 = 600;
@@ -348,9 +349,33 @@ fn a_run_without_an_end_is_given_up_without_a_target(engine: Engine) {
         let (record, _) = run_without(load, || server.handle.stop(), |received| received > 0, |_, _| false);
         every_planned_message_is_reported(&record);
         assert!(!record.cut_short && record.elapsed >= Duration::from_millis(300), "{:?}", record.elapsed);
-        assert_eq!(record.warnings[0], "the run was given up: no connection could be made for 300 ms");
+        assert_eq!(record.warnings[0], "the run was given up: no connection could be made or kept for 300 ms");
         let counts = &record.total.counts;
         assert_eq!(counts.failed(LoadFailure::Unsent) > 0, rate.is_some(), "{counts:?}");
         assert!(counts.failed(LoadFailure::Refused) > 0, "{counts:?}");
     }
+}
+
+/// Ends its connection at once.
+struct Ends;
+
+impl Service for Ends {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.close();
+    }
+
+    fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
+}
+
+fn a_target_that_ends_each_connection_gets_all_that_was_planned(engine: Engine) {
+    let server = Running::start(server(engine), |_| Ends);
+    let wanted = Settings { connections: 1, ..settings(Mode::Echo) };
+    let duration = Some(Duration::from_millis(500));
+    let timed = Settings { messages: None, duration, ..wanted.clone() };
+    let record = run(load(engine, server.address(), timed));
+    assert!(Some(record.elapsed) >= duration && record.total.counts.errors() >= 2, "{:?}", record.total.counts);
+    // Without an end of its own, the run would go on for as long as it has messages.
+    let settings = Settings { messages: Some(1_000_000_000), ..wanted };
+    let record = run(Load { connect_timeout: Duration::from_millis(100), ..load(engine, server.address(), settings) });
+    assert_eq!(record.warnings[0], "the run was given up: no connection could be made or kept for 300 ms");
 }
