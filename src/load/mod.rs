@@ -21,7 +21,7 @@ use self::loopback::Loopback;
 pub(crate) use self::plan::{LoadPlan, LoadTarget};
 use crate::admin::{self, AdminListener};
 use crate::client::{ConnectSetup, TlsOptions};
-use crate::report::{self, Gate, LiveView, Output, Run};
+use crate::report::{self, Gate, LiveView, Output, Run, tick};
 use crate::result_output::ResultOutput;
 use crate::signals::{SAME_SIGNAL, exit_at_signal, termination};
 use crate::stdio::say;
@@ -167,6 +167,7 @@ async fn generate(
 ) -> Result<ExitCode> {
     let LoadPlan { settings, warm_up, output, .. } = plan;
     let mut live = LiveView::new(&output, &settings, warm_up);
+    let every = tick(settings.interval);
     let judged = settings.clone();
     let breaks: Box<Threshold> = Box::new(move |step| broken(step, &plan.until, &judged));
     let load = Load {
@@ -215,7 +216,7 @@ async fn generate(
     };
     let mut shown = Ok(());
     let watching = admin.map(|listener| watched(listener, &generation, output.quiet));
-    let watch = generation.watch(LiveView::TICK, ends, |phase, tick| {
+    let watch = generation.watch(every, ends, |phase, tick| {
         if shown.is_ok() {
             shown = live.tick(phase, tick);
         }

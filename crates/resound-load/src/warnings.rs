@@ -75,7 +75,8 @@ fn closed_loop(record: &Record) -> Option<String> {
     let stalls = total.stalls();
     if let Some(longest) = stalls.max() {
         let median = total.service.percentile(50.0).unwrap_or_default().max(Duration::from_nanos(1));
-        let unseen = (longest.as_secs_f64() / median.as_secs_f64()) as u64;
+        let each = median.saturating_add(record.settings.think_time);
+        let unseen = (longest.as_secs_f64() / each.as_secs_f64()) as u64;
         let waits = match stalls.count() {
             1 => "one wait was far longer than most: it lasted".into(),
             n => format!("{} waits were far longer than most: the longest lasted", count(n)),

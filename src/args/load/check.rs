@@ -28,17 +28,17 @@ pub(in crate::args) const CONFLICTS: &[[&str; 3]] = &[
     ["--workers", "--engine threads", "it has one thread for each connection"],
     ["--loopback", "--ipv4", "its server is on 127.0.0.1"],
     ["--loopback", "--ipv6", "its server is on 127.0.0.1"],
-    ["--ipv4", "unix:", "a path has no family"],
-    ["--ipv6", "unix:", "a path has no family"],
-    ["--source", "unix:", "a unix socket is not connected to from an IP address"],
-    ["--congestion", "unix:", "it concerns TCP"],
+    ["--ipv4", "a unix socket", "a path has no family"],
+    ["--ipv6", "a unix socket", "a path has no family"],
+    ["--source", "a unix socket", "a unix socket is not connected to from an IP address"],
+    ["--congestion", "a unix socket", "it concerns TCP"],
     ["--timestamps kernel", "--engine portable", "that engine does not read them"],
     ["--timestamps kernel", "--shape stream", "a stream has no service times"],
     ["--timestamps kernel", "--mode discard", "there are no answers"],
     ["--timestamps kernel", "--mode chargen", "there are no answers"],
     ["--timestamps kernel", "--tls", "the kernel sees records, not messages"],
     ["--timestamps kernel", "--send-proxy", "the kernel counts the header too"],
-    ["--timestamps kernel", "unix:", "a unix socket has no network device"],
+    ["--timestamps kernel", "a unix socket", "a unix socket has no network device"],
 ];
 
 /// A flag, what it needs, and the same in words.
@@ -119,7 +119,7 @@ impl LoadArgs {
             "--engine threads" => matches!(self.engine, EngineArg::Threads),
             "--engine portable" => matches!(self.engine, EngineArg::Portable),
             "--timestamps kernel" => self.timestamps == Some(TimestampsArg::Kernel),
-            "unix:" => matches!(target, Some(Address::Unix(_))),
+            "a unix socket" => matches!(target, Some(Address::Unix(_))),
             _ => unreachable!("{term} has no arm"),
         }
     }
