@@ -29,6 +29,11 @@ pub(crate) async fn confirm(together: &Together<'_>, end: &PathEnd) {
                 timeout_at(until, judged_again(together, report.id)).await.ok().flatten().unwrap_or(report)
             }
             true if !timeout_at(until, is_confirmed(together, &report)).await.unwrap_or(false) => by_chance(report),
+            // One moment can break all tries at once.
+            false if report.verdict == CheckVerdict::Fail => {
+                let again = timeout_at(until, together.once_more(report.id)).await.ok().flatten();
+                beside_another_time(report, again)
+            }
             _ => report,
         };
         run.kept.borrow_mut().remove(0);
@@ -72,6 +77,21 @@ async fn judged_again(together: &Together<'_>, id: CheckId) -> Option<CheckRepor
     None
 }
 
+/// A check that failed, and what it found when it was done once more.
+fn beside_another_time(report: CheckReport, again: Option<CheckReport>) -> CheckReport {
+    let Some(again) = again.filter(|again| (again.verdict, again.direction) != (report.verdict, report.direction))
+    else {
+        return report;
+    };
+    let verdict = match again.verdict {
+        CheckVerdict::Pass | CheckVerdict::Warn | CheckVerdict::Flaky => CheckVerdict::Flaky,
+        _ => CheckVerdict::Unknown,
+    };
+    let summary = format!("{}; another time: {}", report.summary, again.summary);
+    // What a path does at one moment only points to no kind of box.
+    CheckReport { verdict, summary, suspect: Vec::new(), ..report }
+}
+
 fn by_chance(report: CheckReport) -> CheckReport {
     let summary = format!("not judged, since other connections break as well: {}", report.summary);
     CheckReport { verdict: CheckVerdict::Unknown, summary, ..report }
@@ -80,6 +100,20 @@ fn by_chance(report: CheckReport) -> CheckReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_at_one_moment_only_is_flaky() {
+        let report = |verdict, what| CheckReport::new(CheckId::HalfCloseIn, verdict, what).suspects("a proxy");
+        let failed = || report(CheckVerdict::Fail, "closed");
+        let beside = |again| beside_another_time(failed(), again);
+        for again in [None, Some(failed())] {
+            assert_eq!((beside(again.clone()).verdict, beside(again).summary), (CheckVerdict::Fail, "closed".into()));
+        }
+        let flaky = beside(Some(report(CheckVerdict::Pass, "goes on")));
+        assert_eq!((flaky.verdict, flaky.suspect.len()), (CheckVerdict::Flaky, 0));
+        assert_eq!(flaky.summary, "closed; another time: goes on");
+        assert_eq!(beside(Some(report(CheckVerdict::Unknown, "?"))).verdict, CheckVerdict::Unknown);
+    }
 
     #[test]
     fn what_chance_explains_is_not_judged() {

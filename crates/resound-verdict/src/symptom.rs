@@ -62,6 +62,8 @@ pub(crate) enum Symptom {
     AnswerCut { received: u64 },
     /// The far end says nothing of the session: its program ended, or another backend answered.
     Forgotten,
+    /// Another server answered than on other connections, with these words.
+    Stray(String),
     /// What one check alone looks for, in its words.
     Own(String),
 }
@@ -173,6 +175,7 @@ impl fmt::Display for Symptom {
             Self::NoSecondConnection => {
                 f.write_str("the path answers one connection at once, and none beside it to ask what has arrived")
             }
+            Self::Stray(words) => write!(f, "another server answered: {words}"),
             Self::Own(what) => what.fmt(f),
         }
     }

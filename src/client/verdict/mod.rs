@@ -13,7 +13,7 @@ mod view;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use resound_console::json;
@@ -21,7 +21,7 @@ use resound_console::json;
 use anyhow::Result;
 use resound::client::{DialError, FailureClass};
 use resound::{DialOptions, Family, Stream};
-use resound_verdict::{CheckId, CheckVerdict, FirstBytes, Path};
+use resound_verdict::{CheckId, CheckVerdict, FarKind, FirstBytes, Path, PathReport};
 
 pub(crate) use self::own_server::OwnServer;
 pub(crate) use self::record::MESSAGES;
@@ -57,7 +57,7 @@ pub(super) async fn run(plan: &ClientPlan, task: &TestTask) -> Result<ExitCode> 
     let files = [&output.json, &output.junit, &output.html];
     report::files::check(files.into_iter().flatten().filter(|path| path.as_os_str() != "-"), [])?;
     let view = TestView::new(task, &plan.connect.address, plan.verbose, ResultOutput);
-    let run = TestRun { plan, task, view: Mutex::new(view) };
+    let run = TestRun { plan, task, view: Mutex::new(view), not_sent: OnceLock::new() };
     let ended = tokio::select! {
         ended = run.all(Instant::now()) => ended,
         () = signals::termination() => Ok(Some(CutShort::Signal)),
@@ -73,6 +73,8 @@ struct TestRun<'a> {
     plan: &'a ClientPlan,
     task: &'a TestTask,
     view: Mutex<TestView<'a>>,
+    /// The server did not look like one that answers messages, and why.
+    not_sent: OnceLock<String>,
 }
 
 impl<'a> TestRun<'a> {
@@ -111,7 +113,10 @@ impl<'a> TestRun<'a> {
                 other => other?,
             }
         }
-        let Some(path) = path else { return Ok(None) };
+        let Some(path) = path else {
+            self.messages_again(start).await;
+            return Ok(None);
+        };
         if is_bound {
             self.skip_path("--source-port allows one connection at a time");
             return Ok(None);
@@ -120,7 +125,7 @@ impl<'a> TestRun<'a> {
             self.view().print(&format!("cap: up to {most} connections at once, which are closed again\n"));
         }
         tokio::select! {
-            () = self.path(&path) => Ok(None),
+            () = self.path(&path, start) => Ok(None),
             () = until(deadline.map(Into::into)) => Ok(Some(CutShort::Timeout)),
         }
     }
@@ -140,7 +145,10 @@ impl<'a> TestRun<'a> {
             }
         };
         let check = match ended {
-            MessagesEnd::NotSent(why) => TestedCheck::new(MESSAGES, CheckVerdict::Skip, why),
+            MessagesEnd::NotSent(why) => {
+                let _ = self.not_sent.set(why.clone());
+                TestedCheck::new(MESSAGES, CheckVerdict::Skip, why)
+            }
             MessagesEnd::Judged { ok, tries, summary, evidence, failure, has_warned } => {
                 let verdict = match (ok == tries, has_warned) {
                     (false, _) => CheckVerdict::Fail,
@@ -157,6 +165,31 @@ impl<'a> TestRun<'a> {
         };
         self.view().add(check);
         Ok(())
+    }
+
+    /// The first connection may have met no server of messages although there is one: another one
+    /// shows it.
+    async fn messages_again(&self, start: Instant) {
+        let Some(first) = self.not_sent.get() else { return };
+        let first_word = self.path_of(None).first_word();
+        let ended = async {
+            let stream = self.plan.connect(start).await?;
+            check::run(self.plan, stream, self.task.expect, first_word, start, &mut io::sink()).await
+        };
+        let check = match ended.await {
+            Ok(MessagesEnd::Judged { ok, tries, summary, evidence, .. }) => {
+                let verdict = if ok == tries { CheckVerdict::Flaky } else { CheckVerdict::Fail };
+                let [tries, ok] = [tries + 1, ok].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+                let summary = format!("{first}; on another connection {summary}");
+                TestedCheck { tries, ok, evidence, ..TestedCheck::new(MESSAGES, verdict, summary) }
+            }
+            Ok(MessagesEnd::NotSent(again)) if again != *first => {
+                TestedCheck::new(MESSAGES, CheckVerdict::Flaky, format!("{first}; on another connection: {again}"))
+            }
+            // It is no server of messages; or the checks of the path say why there is no connection.
+            _ => return,
+        };
+        self.view().add_instead(check);
     }
 
     /// A server's certificate may be too large for the path. In the smallest segments it comes.
@@ -199,7 +232,7 @@ impl<'a> TestRun<'a> {
         path
     }
 
-    async fn path(&self, selection: &PathSelection) {
+    async fn path(&self, selection: &PathSelection, start: Instant) {
         let path = self.path_of(Some(selection));
         self.view().expect(path.checks().collect());
         // `connect` says why the others cannot be tried.
@@ -216,6 +249,10 @@ impl<'a> TestRun<'a> {
                 _ = ticks.tick() => self.view().tick(),
             }
         };
+        let answers = |report: &PathReport| matches!(report.far, FarKind::Probe | FarKind::Echo | FarKind::Reply);
+        if reports.iter().any(answers) {
+            self.messages_again(start).await;
+        }
         self.view().finish(&reports);
     }
 

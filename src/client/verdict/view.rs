@@ -112,6 +112,16 @@ impl<'a> TestView<'a> {
         address.checks.push(check);
     }
 
+    /// What has become of the messages is known better.
+    pub(super) fn add_instead(&mut self, check: TestedCheck) {
+        self.head();
+        self.print(&table::check(&check, self.colour, self.is_verbose));
+        for address in &mut self.record.addresses {
+            address.checks.retain(|known| known.id != check.id);
+        }
+        self.add(check);
+    }
+
     /// The checks of the path begin: these.
     pub(super) fn expect(&mut self, wanted: Vec<CheckId>) {
         self.wanted = wanted;

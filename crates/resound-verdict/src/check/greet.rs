@@ -73,22 +73,10 @@ impl Greetings {
         Self { max_segment: Some(SMALL_SEGMENT), in_full_size, ..Self::of(tries) }
     }
 
-    /// What answers there.
+    /// What answers there: what tells most of it.
     pub(crate) fn kind(&self) -> FarKind {
-        let mut kind = FarKind::None;
-        for tried in &self.tries {
-            match &tried.result {
-                Ok(Greeting::Probe(_)) => return FarKind::Probe,
-                Ok(Greeting::Words(words, _)) => return *words,
-                // What was changed is a greeting nevertheless.
-                Err(Symptom::Garbled(_)) => return FarKind::Probe,
-                Err(Symptom::Wrong(..)) => kind = FarKind::Answers,
-                Err(Symptom::NoHello(NoHello::Silent)) => kind = FarKind::Silent,
-                Err(Symptom::NoHello(_)) => kind = FarKind::Hangs,
-                Err(_) => {}
-            }
-        }
-        kind
+        let kinds = self.tries.iter().rev().filter_map(GreetTry::kind);
+        kinds.max_by_key(|kind| telling(*kind)).unwrap_or(FarKind::None)
     }
 
     /// The shortest time between a line and its answer.
@@ -104,11 +92,28 @@ impl Greetings {
 
     /// The name of what answers.
     pub(crate) fn name(&self) -> Option<String> {
-        self.tries.iter().find_map(|tried| match &tried.result {
-            Ok(Greeting::Probe(hello)) => Some(format!("resound {}", hello.resound)),
-            Ok(Greeting::Words(_, words)) => Some(shown(words)),
-            Err(_) => None,
-        })
+        let words = || {
+            self.tries.iter().find_map(|tried| match &tried.result {
+                Ok(Greeting::Words(_, words)) => Some(shown(words)),
+                _ => None,
+            })
+        };
+        self.hello().map(|hello| format!("resound {}", hello.resound)).or_else(words)
+    }
+
+    /// A connection that met another server than a known one which others met has failed.
+    fn with_strays(mut self) -> Self {
+        let kind = self.kind();
+        if matches!(kind, FarKind::Probe | FarKind::Echo | FarKind::Reply) {
+            for tried in &mut self.tries {
+                if let Ok(Greeting::Words(other, words)) = &tried.result
+                    && *other != kind
+                {
+                    tried.result = Err(Symptom::Stray(shown(words)));
+                }
+            }
+        }
+        self
     }
 
     /// Connections came about, and TLS never did.
@@ -130,6 +135,32 @@ impl Greetings {
             Ok(Greeting::Probe(hello)) => Some(&**hello),
             _ => None,
         })
+    }
+}
+
+impl GreetTry {
+    /// What this connection met.
+    fn kind(&self) -> Option<FarKind> {
+        match &self.result {
+            Ok(Greeting::Probe(_)) => Some(FarKind::Probe),
+            Ok(Greeting::Words(words, _)) => Some(*words),
+            // What was changed is a greeting nevertheless.
+            Err(Symptom::Garbled(_)) => Some(FarKind::Probe),
+            Err(Symptom::Wrong(..)) => Some(FarKind::Answers),
+            Err(Symptom::NoHello(NoHello::Silent)) => Some(FarKind::Silent),
+            Err(Symptom::NoHello(_)) => Some(FarKind::Hangs),
+            Err(_) => None,
+        }
+    }
+}
+
+/// How much a kind tells of the far end.
+fn telling(kind: FarKind) -> u8 {
+    match kind {
+        FarKind::Probe => 4,
+        FarKind::Echo | FarKind::Reply => 3,
+        FarKind::Answers | FarKind::SpeaksFirst => 2,
+        _ => 1,
     }
 }
 
@@ -199,7 +230,7 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
             }
         }
     }
-    Greetings { ends_at_one_byte: ends_at_byte, ..Greetings::of(tries) }
+    Greetings { ends_at_one_byte: ends_at_byte, ..Greetings::of(tries) }.with_strays()
 }
 
 /// The greetings in small segments, where some others stayed silent and none of these does: some
@@ -363,7 +394,8 @@ fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Symptom> {
     }
     // A hello that is cut off, or changed.
     let is_cut = answer.len() >= LEAST_OF_HELLO && line.last() != Some(&b'\n') && ProbeAnswer::may_be(answer);
-    if is_cut || line.windows(HELLO.len()).any(|window| window == HELLO) {
+    let begins = line.get(..HELLO.len()).is_some_and(|begin| slightly_changed(begin, HELLO).is_some());
+    if is_cut || begins || line.windows(IN_HELLO.len()).any(|window| window == IN_HELLO) {
         return Err(Symptom::Garbled(PathDirection::In));
     }
     let reply = [resound::Reply::PREFIX.as_bytes(), request.as_bytes()].concat();
@@ -382,18 +414,27 @@ fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Symptom> {
     Ok(Greeting::Words(FarKind::Answers, answer.to_vec()))
 }
 
-/// How a hello begins behind its prefix.
-const HELLO: &[u8] = b" {\"hello\":{";
+/// How a hello begins.
+const HELLO: &[u8] = b"resound-probe/1 {\"hello\":{";
+/// How it begins behind its prefix. No other server's answer contains this.
+const IN_HELLO: &[u8] = b"{\"hello\":{";
 /// No other server's answer begins with so much of it.
 const LEAST_OF_HELLO: usize = 8;
 /// A line with fewer inverted bits than this is the same one, changed on its way.
 const CHANGED_BITS: u32 = 16;
 
-/// Where a line first differs from a known one, if it is that one but for a few bits.
+/// Where a line first differs from a known one, if it is that one but for a few bits, or has the
+/// same bytes in another order.
 fn slightly_changed(line: &[u8], known: &[u8]) -> Option<usize> {
     let bits: u32 = line.iter().zip(known).map(|(a, b)| (a ^ b).count_ones()).sum();
-    let is_same = line.len() == known.len() && (1..CHANGED_BITS).contains(&bits);
+    let is_same = line.len() == known.len() && (bits < CHANGED_BITS || in_order(line) == in_order(known));
     is_same.then(|| line.iter().zip(known).position(|(a, b)| a != b)).flatten()
+}
+
+fn in_order(line: &[u8]) -> Vec<u8> {
+    let mut bytes = line.to_vec();
+    bytes.sort_unstable();
+    bytes
 }
 
 fn at_once(error: &std::io::Error) -> Symptom {

@@ -109,6 +109,8 @@ async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tr
             other => other,
         })?;
         if is_control {
+            // The same pause, without a FIN before it.
+            sleep(BEHIND_FIN).await;
             played.send(behind).await?;
             return counted(arrived(&played.told().await?, behind));
         }

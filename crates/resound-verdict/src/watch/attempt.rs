@@ -173,9 +173,11 @@ pub(super) fn outcome(symptom: &Symptom) -> ConnectOutcome {
         Symptom::Reset { .. } => ConnectOutcome::Reset,
         Symptom::Closed { .. } => ConnectOutcome::Closed,
         Symptom::Stalled { .. } => ConnectOutcome::TimedOut,
-        Symptom::HelloLost(NoHello::ResetAtOnce | NoHello::Reset) => ConnectOutcome::Reset,
-        Symptom::HelloLost(NoHello::ClosedAtOnce | NoHello::Closed) => ConnectOutcome::Closed,
-        Symptom::HelloLost(NoHello::Silent) => ConnectOutcome::TimedOut,
+        Symptom::HelloLost(seen) | Symptom::NoHello(seen) => match seen {
+            NoHello::ResetAtOnce | NoHello::Reset => ConnectOutcome::Reset,
+            NoHello::ClosedAtOnce | NoHello::Closed => ConnectOutcome::Closed,
+            NoHello::Silent => ConnectOutcome::TimedOut,
+        },
         Symptom::NoConnection { class, .. } => match class {
             FailureClass::Refused => ConnectOutcome::Refused,
             FailureClass::Reset => ConnectOutcome::Reset,

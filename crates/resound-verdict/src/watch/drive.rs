@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
-use super::attempt::{EventSink, TimedEvent, connect_anew, hold};
+use super::attempt::{EventSink, TimedEvent, connect_anew, hold, outcome};
 use super::counts::ConnectOutcome;
 use super::heartbeat;
 use super::record::{WatchRecord, WatchSecond};
@@ -51,6 +51,8 @@ struct WatchedService {
     far: FarKind,
     name: Option<String>,
     rtt: Duration,
+    /// Greetings that failed beside one that did not.
+    failed: Vec<Symptom>,
 }
 
 impl Watch {
@@ -126,7 +128,11 @@ impl Watch {
             let error = match greetings.kind() {
                 far @ (FarKind::Probe | FarKind::Echo | FarKind::Reply) => {
                     let end = self.end.with_segments_of(greetings.max_segment.or(self.end.dial.max_segment));
-                    return Ok(WatchedService { end, far, name: greetings.name(), rtt: greetings.rtt() });
+                    let (name, rtt) = (greetings.name(), greetings.rtt());
+                    // A service that is waited for may have begun between two of them.
+                    let failed = greetings.tries.into_iter().filter(|_| !self.waits);
+                    let failed = failed.filter_map(|tried| tried.result.err()).collect();
+                    return Ok(WatchedService { end, far, name, rtt, failed });
                 }
                 FarKind::None => WatchError::NoConnection(class, why),
                 FarKind::Silent | FarKind::Hangs => WatchError::NoAnswer(why),
@@ -178,10 +184,15 @@ impl<'a> WatchRun<'a> {
             let (interval, patience, far) = (watch.heartbeat, watch.patience, service.far);
             Slot::new(number, SlotPlan { first, interval, patience, far })
         });
+        let mut tally = WatchTally::new(watch.held);
+        for symptom in &service.failed {
+            tally.tries(ConnectRow::Held, false);
+            tally.tried(ConnectRow::Held, outcome(symptom), Some(symptom.to_string()), Duration::ZERO);
+        }
         Self {
             watch,
             start: Instant::now(),
-            tally: WatchTally::new(watch.held),
+            tally,
             slots: slots.collect(),
             links: (0..watch.held).map(|_| HeldLink::default()).collect(),
             tasks: JoinSet::new(),
