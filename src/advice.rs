@@ -178,7 +178,7 @@ pub(crate) fn of_dial(error: &DialError) -> Cow<'static, str> {
         }
         Some(FailureClass::Unreachable) => "There is no route to that address: check the network and the address.",
         None if error.before.is_some() => {
-            "Give an address of that family, or leave out the flag that asks for it (-4, -6 or a source address)."
+            "Give an address of that family, or leave out what asks for it (-4, -6 or a source address)."
         }
         _ => match error.attempts.last().map(|attempt| attempt.error.kind()) {
             Some(io::ErrorKind::InvalidInput) => "The source address must be one of this machine's own.",

@@ -63,6 +63,7 @@ use self::upgrade::StartedProgram;
 
 fn main() -> ExitCode {
     let program = StartedProgram::of_this();
+    signals::survive_large_files();
     let typed: Vec<OsString> = std::env::args_os().collect();
     result_output::exit_code(match config::read(&typed) {
         Ok(ConfiguredCommand { command, config }) => run(command, config.as_ref(), &typed, program),

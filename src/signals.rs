@@ -23,6 +23,13 @@ pub(crate) fn termination() -> impl Future<Output = ()> {
     async move { signals.next().await }
 }
 
+/// From now on a file that has reached the limit of its size (setrlimit(2), `RLIMIT_FSIZE`) cannot
+/// be written further, and ends no process. Programs that this one starts are not concerned.
+pub(crate) fn survive_large_files() {
+    #[cfg(unix)]
+    let _ = resound::system::SignalArrivals::watch(&[Signal::XFSZ.as_raw()], SAME_SIGNAL);
+}
+
 /// From now on a signal ends the process: a thread of its own waits for that, for this one may wait
 /// for ever for the reader of its results.
 pub(crate) fn exit_at_signal() {

@@ -131,16 +131,32 @@ fn typed_header(text: &str) -> Result<TypedHeader, String> {
     Ok(TypedHeader { text: text.into(), header: text.parse()? })
 }
 
+/// Flags that have no meaning for a client that is dialled. Those of TLS are named one by one:
+/// beside --listen, clap does not ask for --tls.
+const DIALLING: [&str; 14] = [
+    "connect_timeout",
+    "retry",
+    "wait",
+    "source_address",
+    "source_port",
+    "send_proxy",
+    "tls",
+    "ca",
+    "server_name",
+    "pin",
+    "insecure",
+    "cert",
+    "key",
+    "alpn",
+];
+
 /// A heading in the help. Each of these flags makes a pipe even of a terminal.
 const PIPE: &str = "As a pipe";
 
 #[derive(Args)]
 struct TalkArgs {
     /// Wait for one connection to the address, and talk to that peer; port 0 picks a free port
-    #[arg(
-        long,
-        conflicts_with_all = ["connect_timeout", "retry", "wait", "source_address", "source_port", "send_proxy", "tls"]
-    )]
+    #[arg(long, conflicts_with_all = DIALLING)]
     listen: bool,
     /// In a conversation, connect again whenever the connection is lost
     #[arg(long)]

@@ -131,7 +131,7 @@ fn conflicts(command: &Command, arg: &Arg) -> Vec<String> {
         }
         let other = match other.split_once(" of ") {
             Some((other, of)) => format!("`{other}` of {of}"),
-            None if *other == "unix:" => "a unix socket".into(),
+            None if *other == "a unix socket" => (*other).into(),
             None => format!("`{other}`"),
         };
         all.push(match value.filter(|_| all.is_empty()) {

@@ -246,6 +246,25 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_needs_another_one_is_not_ignored() {
+        let pin = "a".repeat(64);
+        let tls = [["--ca", "x"], ["--server-name", "x"], ["--pin", &pin], ["--cert", "x"], ["--alpn", "x"]];
+        let watch = [["--for", "1s"], ["--held", "3"], ["--heartbeat", "1s"], ["--new", "1/s"], ["--lost-after", "1s"]];
+        let not_watched = [["--timeout", "1s"], ["--retry", "1"], ["--source-port", "9"], ["--keepalive", "9s"]];
+        let listening = tls.map(|flag| [&["client", "--listen"], &flag[..]].concat());
+        let gate = [["--fail-if", "gap>1s"]];
+        let watching = watch.iter().chain(&gate).flat_map(|flag| {
+            not_watched.iter().map(move |other| [&["test", "127.0.0.1:1"], &flag[..], &other[..]].concat())
+        });
+        let others =
+            [vec!["client", "--listen", "--insecure"], vec!["client", "--listen", "--cert", "x", "--key", "x"]];
+        for words in listening.into_iter().chain(others).chain(watching) {
+            let parsed = Cli::try_parse_from([&["resound"], &words[..]].concat());
+            assert!(parsed.is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
     fn flags_of_a_talk_are_refused_in_a_test() {
         let command = Cli::command();
         let of = |name| command.find_subcommand(name).unwrap().get_arguments();

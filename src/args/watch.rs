@@ -12,6 +12,9 @@ use crate::watch::{WatchGate, WatchPlan};
 
 /// A heading in the help.
 const WATCH: &str = "Watching";
+/// Flags that have no meaning in a watch. Each of its flags names them: beside one of these, clap
+/// does not ask for --watch.
+const UNWATCHED: [&str; 5] = ["timeout", "retry", "source_port", "keepalive", "nagle"];
 
 #[derive(Args)]
 pub(super) struct WatchArgs {
@@ -19,29 +22,30 @@ pub(super) struct WatchArgs {
     ///
     /// Held connections send numbered lines, and new connections send one each. Needs a server that
     /// echoes lines or replies with them. Flags of the checks have no meaning here, but --json has.
-    #[arg(
-        help_heading = WATCH, long, conflicts_with_all = ["timeout", "retry", "source_port", "keepalive", "nagle"]
-    )]
+    #[arg(help_heading = WATCH, long, conflicts_with_all = UNWATCHED)]
     watch: bool,
     /// End after this long
     #[arg(
         help_heading = WATCH, long = "for", value_name = "DURATION", value_parser = units::duration,
-        requires = "watch"
+        requires = "watch", conflicts_with_all = UNWATCHED
     )]
     length: Option<Duration>,
     /// Hold N connections
-    #[arg(help_heading = WATCH, long, value_name = "N", value_parser = held, default_value = "10", requires = "watch")]
+    #[arg(
+        help_heading = WATCH, long, value_name = "N", value_parser = held, default_value = "10", requires = "watch",
+        conflicts_with_all = UNWATCHED
+    )]
     held: usize,
     /// Send a line on each held connection this often
     #[arg(
         help_heading = WATCH, long, value_name = "DURATION", value_parser = heartbeat, default_value = "100ms",
-        requires = "watch"
+        requires = "watch", conflicts_with_all = UNWATCHED
     )]
     heartbeat: Duration,
     /// Make N new connections a second; 0 makes none
     #[arg(
         help_heading = WATCH, long = "new", value_name = "N/s", value_parser = new_per_second, default_value = "10/s",
-        requires = "watch"
+        requires = "watch", conflicts_with_all = UNWATCHED
     )]
     new_per_second: u32,
     /// A line without an answer for this long is lost
@@ -49,14 +53,17 @@ pub(super) struct WatchArgs {
     /// A connection on which nothing arrives for this long is given up, and replaced.
     #[arg(
         help_heading = WATCH, long, value_name = "DURATION", value_parser = units::duration, default_value = "10s",
-        requires = "watch"
+        requires = "watch", conflicts_with_all = UNWATCHED
     )]
     lost_after: Duration,
     /// Gate: exit with 3 if the condition is true, such as 'gap>2s', 'lost>0' or 'reconnect>5s'
     /// (repeatable)
     ///
     /// With a gate, nothing else fails the watch.
-    #[arg(help_heading = WATCH, long, value_name = "CONDITION", value_parser = WatchGate::parse, requires = "watch")]
+    #[arg(
+        help_heading = WATCH, long, value_name = "CONDITION", value_parser = WatchGate::parse, requires = "watch",
+        conflicts_with_all = UNWATCHED
+    )]
     fail_if: Vec<WatchGate>,
 }
 

@@ -22,7 +22,6 @@ use anyhow::{Context, Result, bail};
 pub(crate) use self::connect::{Connect, ConnectSetup, RetryPolicy};
 pub(crate) use self::failure::ClientFailure;
 pub(crate) use self::interactive::{SavedTerminal, TerminalSignals};
-use self::limits::within;
 pub(crate) use self::plan::{ClientPlan, ClientTask, Expect, PathSelection, PipeOptions, TestOutput, TestTask};
 pub(crate) use self::send_proxy::SendProxy;
 pub(crate) use self::tls::{ClientTlsArgs, HandshakeOptions, TlsOptions};
@@ -53,7 +52,7 @@ pub(crate) fn run(mut plan: ClientPlan) -> Result<ExitCode> {
             ClientTask::Test(task) => verdict::run(&plan, task).await,
             ClientTask::Talk { pipe: Some(options), .. } => pipe::run(&plan, options).await,
             ClientTask::Talk { reconnect, .. } if io::stdin().is_terminal() && io::stdout().is_terminal() => {
-                within(plan.timeout, interactive::run(&plan, *reconnect)).await
+                interactive::run(&plan, *reconnect).await
             }
             ClientTask::Talk { reconnect: true, .. } => {
                 bail!("--reconnect is for a conversation at a terminal: a pipe cannot know what was lost in between")

@@ -36,8 +36,9 @@ use super::connect::{Backoff, ConnectEvent, RetryPolicy};
 use super::crlf::Crlf;
 use super::failure::ClientFailure;
 use super::idleness::Idleness;
-use super::limits::until;
+use super::limits::{late, until, within};
 use super::mistaken::FirstWords;
+use super::pipe::is_delivered;
 use super::plan::ClientPlan;
 use super::tls;
 use crate::colour::Colour;
@@ -51,14 +52,17 @@ const UNENDED: Duration = Duration::from_millis(100);
 const OUTBOX: usize = 1024 * 1024;
 /// Time that leaving waits for unsent bytes.
 const LAST_SENDING: Duration = Duration::from_secs(1);
+/// How often leaving looks whether all has arrived.
+const LOOK: Duration = Duration::from_millis(10);
 /// A connection that lasted this long resets the pauses between attempts.
 const WORTHWHILE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(plan: &ClientPlan, reconnect: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
+    let deadline = plan.timeout.and_then(|limit| start.checked_add(limit)).map(Instant::from_std);
     let mut signal = std::pin::pin!(termination());
     let stream = tokio::select! {
-        stream = plan.connect(start) => stream?,
+        stream = within(plan.timeout, plan.connect(start)) => stream?,
         () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
     };
     let mut out = StdStream::Stdout;
@@ -69,7 +73,7 @@ pub(super) async fn run(plan: &ClientPlan, reconnect: bool) -> Result<ExitCode> 
     let backoff = Backoff::of(RetryPolicy::Wait);
     let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour, backoff };
     plan.connect.hold_explanations();
-    let end = talk.hold(stream, signal).await;
+    let end = talk.hold(stream, deadline, signal).await;
     talk.terminal.post(plan.connect.explanations());
     talk.terminal.close("Disconnected from server\n");
     end
@@ -94,6 +98,8 @@ enum ConversationEnd {
     Reconnect,
     /// The connection is lost: with an error, or closed by the server.
     Lost(Option<anyhow::Error>),
+    /// The time of the whole run is over.
+    Late,
     /// A signal ends the program.
     Signal,
 }
@@ -110,26 +116,38 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     /// Runs the conversation over as many connections as it takes.
-    async fn hold(&mut self, stream: Stream, mut signal: Pin<&mut impl Future<Output = ()>>) -> Result<ExitCode> {
+    async fn hold(
+        &mut self,
+        stream: Stream,
+        deadline: Option<Instant>,
+        mut signal: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<ExitCode> {
         let mut wire = ChatConnection::new(stream);
         loop {
             let end = tokio::select! {
                 end = self.talk(&mut wire) => end,
+                () = until(deadline) => ConversationEnd::Late,
                 () = &mut signal => ConversationEnd::Signal,
             };
+            let mut may_be_lost = false;
             if matches!(end, ConversationEnd::Quit | ConversationEnd::Reconnect) {
                 // What the user sent before leaving should still arrive.
-                let _ = tokio::time::timeout(LAST_SENDING, self.flush_outbox(&mut wire)).await;
+                may_be_lost = self.flush_outbox(&mut wire).await;
             }
             let rest = self.plan.connect.explanations() + &self.view.rest();
             self.terminal.post(rest);
-            if wire.is_sending() && !matches!(end, ConversationEnd::Reset) {
-                let unsent = units::bytes(wire.unsent() as u64);
+            if (wire.is_sending() || may_be_lost) && !matches!(end, ConversationEnd::Reset) {
+                let unsent = units::bytes(wire.unsent());
                 self.aside(&format!("Not everything was sent: {unsent} and more may be missing"));
             }
             let mut pause = Duration::ZERO;
             match end {
+                ConversationEnd::Quit if wire.is_sending() || may_be_lost => {
+                    let what = "the server did not take all input before the conversation ended";
+                    return Err(ClientFailure::new(FailureClass::Timeout, what).into());
+                }
                 ConversationEnd::Quit => return Ok(ExitCode::SUCCESS),
+                ConversationEnd::Late => return Err(late(self.plan.timeout.unwrap_or_default())),
                 ConversationEnd::Signal => return Ok(ExitCode::from(exit::SIGNAL)),
                 ConversationEnd::Reset => {
                     wire.reset();
@@ -159,6 +177,7 @@ impl Conversation<'_> {
             drop(wire);
             let stream = tokio::select! {
                 stream = self.connect_again(pause) => stream?,
+                () = until(deadline) => return Err(late(self.plan.timeout.unwrap_or_default())),
                 () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
             };
             let Some(stream) = stream else { return Ok(ExitCode::SUCCESS) };
@@ -169,17 +188,27 @@ impl Conversation<'_> {
         }
     }
 
-    /// Sends what the outbox holds, and shows what arrives meanwhile.
-    async fn flush_outbox(&mut self, wire: &mut ChatConnection) {
-        while wire.is_sending() {
-            let text = match wire.next().await {
-                Ok(WireEvent::Received { bytes, after }) => self.view.received(&bytes, after),
-                Ok(WireEvent::Sending(bytes)) => self.view.sent(&bytes),
-                Ok(WireEvent::Closed) | Err(_) => return,
-                Ok(_) => String::new(),
+    /// Sends what the outbox holds, and shows what arrives meanwhile, until the server's system has
+    /// acknowledged everything. Returns whether the rest may be lost: a connection that ends with
+    /// unread input is reset (RFC 2525, 2.17).
+    async fn flush_outbox(&mut self, wire: &mut ChatConnection) -> bool {
+        let (until, mut has_received) = (Instant::now() + LAST_SENDING, false);
+        while wire.is_sending() || !is_delivered(&wire.stream) {
+            if Instant::now() >= until {
+                return has_received;
+            }
+            let text = match tokio::time::timeout(LOOK, wire.next()).await {
+                Ok(Ok(WireEvent::Received { bytes, after })) => {
+                    has_received = true;
+                    self.view.received(&bytes, after)
+                }
+                Ok(Ok(WireEvent::Sending(bytes))) => self.view.sent(&bytes),
+                Ok(Ok(WireEvent::Closed) | Err(_)) => return false,
+                Ok(Ok(_)) | Err(_) => String::new(),
             };
             self.terminal.post(self.plan.connect.explanations() + &text);
         }
+        false
     }
 
     /// A new connection; `None` if the user leaves.
@@ -340,7 +369,7 @@ impl Conversation<'_> {
         if wire.half_closed {
             return self.half_closed_note();
         }
-        if wire.unsent() > OUTBOX {
+        if wire.waiting() > OUTBOX {
             return aside(self.colour, "Not sent: the server has not read what was sent before");
         }
         wire.send(bytes);

@@ -83,13 +83,22 @@ impl ChatConnection {
         }
     }
 
-    /// Unsent bytes; of a file, those that have been read.
-    pub(super) fn unsent(&self) -> usize {
+    /// Unsent bytes that wait in memory.
+    pub(super) fn waiting(&self) -> usize {
         let waiting = |piece: &WirePiece| match piece {
             WirePiece::Bytes { bytes, sent, .. } => bytes.len() - sent,
             WirePiece::File { .. } | WirePiece::Fin => 0,
         };
         self.outbox.iter().map(waiting).sum()
+    }
+
+    /// Unsent bytes, with those of files that have not been read.
+    pub(super) fn unsent(&self) -> u64 {
+        let unread = |piece: &WirePiece| match piece {
+            WirePiece::File { file, sent, .. } => file.metadata().map_or(0, |file| file.len().saturating_sub(*sent)),
+            _ => 0,
+        };
+        self.waiting() as u64 + self.outbox.iter().map(unread).sum::<u64>()
     }
 
     /// Is the outbox not empty?

@@ -395,7 +395,7 @@ fn given_up() -> anyhow::Error {
 }
 
 /// Has the server's system acknowledged everything? True if this system cannot tell.
-fn is_delivered(stream: &Stream) -> bool {
+pub(super) fn is_delivered(stream: &Stream) -> bool {
     stream.tcp_info().is_none_or(|info| info.unacknowledged == 0 && info.unsent == 0)
 }
 

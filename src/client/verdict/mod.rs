@@ -186,7 +186,7 @@ impl<'a> TestRun<'a> {
             Ok(MessagesEnd::NotSent(again)) if again != *first => {
                 TestedCheck::new(MESSAGES, CheckVerdict::Flaky, format!("{first}; on another connection: {again}"))
             }
-            // It is no server of messages; or the checks of the path say why there is no connection.
+            // It is no server of messages, or the path's checks say why there is no connection.
             _ => return,
         };
         self.view().add_instead(check);

@@ -219,7 +219,7 @@ impl TestRecord {
             "no connection".into()
         } else if of_path(CheckVerdict::Fail) {
             "the path changes TCP".into()
-        } else if of_path(CheckVerdict::Flaky) {
+        } else if address.has(CheckVerdict::Flaky) {
             "the path changes TCP at times".into()
         } else if of_path(CheckVerdict::Unknown) || of_path(CheckVerdict::Error) {
             "not all could be judged".into()

@@ -243,3 +243,15 @@ fn a_file_of_faults_is_a_regular_one_of_a_megabyte_at_most() {
         assert!(code == Some(2) && stderr.contains(want), "{args:?}: {code:?} {stderr}");
     }
 }
+
+#[test]
+fn a_test_whose_first_connection_is_reset_is_no_pass() {
+    for fault in ["1: reset", "1: garbage", "1-2: reset"] {
+        let (_server, address) = Program::server(&["-q", "--fault", fault]);
+        let (code, stdout, stderr) = run(&["test", &address.port().to_string()], b"");
+        let text = String::from_utf8(stdout).unwrap() + &stderr;
+        assert_eq!(code, Some(4), "{fault}: {text}");
+        assert!(text.contains("flaky    messages            6/7"), "{fault}: {text}");
+        assert!(text.contains(": the path changes TCP at times: "), "{fault}: {text}");
+    }
+}

@@ -134,7 +134,7 @@ fn unheard(command: &mut std::process::Command) -> Program {
 /// a full file system.
 fn limited(size: u32, args: &str) -> std::process::Command {
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", &format!("trap '' XFSZ; ulimit -f {size}; exec '{}' {args}", env!("CARGO_BIN_EXE_resound"))]);
+    command.args(["-c", &format!("ulimit -f {size}; exec '{}' {args}", env!("CARGO_BIN_EXE_resound"))]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -101,3 +101,12 @@ mod signals {
         assert!(watch.end().0 == Some(0) && end["episodes"].as_array().unwrap().is_empty(), "{end}");
     }
 }
+
+#[test]
+fn the_first_connections_of_a_watch_count() {
+    let (_server, address) = Program::server(&["-q", "--fault", "2: reset"]);
+    let (code, text) = watch(address.port(), &["--for", "300ms"]);
+    assert_eq!(code, Some(3), "{text}");
+    let (code, text) = watch(address.port(), &["--for", "300ms", "--fail-if", "reset>0"]);
+    assert_eq!(code, Some(0), "the fault is over: {text}");
+}

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::CheckId;
+pub(crate) use super::first_answer::Greeting;
+use super::first_answer::{may_go_on, understood};
 use super::proxy_header::is_proxy_header;
 use crate::far_session::{LINE_PATIENCE, LONGEST_LINE};
 use crate::near::NearFacts;
@@ -15,7 +17,7 @@ use crate::place::{PathEnd, Special};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::{TRIES, all};
-use resound_probe::{Damage, FarHello, ProbeAnswer, ProbeRequest, WrongBytes};
+use resound_probe::{FarHello, ProbeRequest};
 
 /// A server that speaks first has this time on most ports.
 const FIRST_WORD: Duration = Duration::from_millis(300);
@@ -42,14 +44,6 @@ pub(crate) struct GreetTry {
     /// The connection, as this end's system sees it behind the answer.
     pub(crate) near: Option<NearFacts>,
     pub(crate) result: Result<Greeting, Symptom>,
-}
-
-/// Who is there.
-#[derive(Clone, Debug)]
-pub(crate) enum Greeting {
-    Probe(Box<FarHello>),
-    /// It answered, or spoke first: this.
-    Words(FarKind, Vec<u8>),
 }
 
 /// The first connections of a run.
@@ -368,73 +362,6 @@ async fn talk(end: &PathEnd, stream: &Stream, first_word: Duration) -> (Result<G
         }
     };
     (result, answered_in)
-}
-
-/// Whether an answer without a newline is the beginning of one that is known.
-fn may_go_on(answer: &[u8], request: &str) -> bool {
-    let known = [request.as_bytes(), resound::Reply::PREFIX.as_bytes()];
-    ProbeAnswer::may_be(answer) || known.iter().any(|known| known.iter().zip(answer).all(|(a, b)| a == b))
-}
-
-fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Symptom> {
-    let line_end = answer.iter().position(|&byte| byte == b'\n').map_or(answer.len(), |at| at + 1);
-    let line = &answer[..line_end];
-    if line == request.as_bytes() {
-        return Ok(Greeting::Words(FarKind::Echo, b"echo".to_vec()));
-    }
-    match ProbeAnswer::parse(line) {
-        Some(ProbeAnswer::Hello(hello)) => return Ok(Greeting::Probe(hello)),
-        Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
-        Some(ProbeAnswer::Garbled) => return Err(Symptom::Garbled(PathDirection::Out)),
-        Some(ProbeAnswer::Session(_)) => return Err(Symptom::NotPlayed("its answer fits no question".into())),
-        None => {}
-    }
-    if line.strip_prefix(resound::Reply::PREFIX.as_bytes()) == Some(request.as_bytes()) {
-        return Ok(Greeting::Words(FarKind::Reply, resound::Reply::PREFIX.trim_end().as_bytes().to_vec()));
-    }
-    // A hello that is cut off, or changed.
-    let is_cut = answer.len() >= LEAST_OF_HELLO && line.last() != Some(&b'\n') && ProbeAnswer::may_be(answer);
-    let begins = line.get(..HELLO.len()).is_some_and(|begin| slightly_changed(begin, HELLO).is_some());
-    if is_cut || begins || line.windows(IN_HELLO.len()).any(|window| window == IN_HELLO) {
-        return Err(Symptom::Garbled(PathDirection::In));
-    }
-    let reply = [resound::Reply::PREFIX.as_bytes(), request.as_bytes()].concat();
-    for (known, prefix) in [(request.as_bytes(), 0), (&reply, resound::Reply::PREFIX.len())] {
-        if let Some(at) = slightly_changed(line, known) {
-            // Bytes of the line itself went both ways.
-            let is_line_changed = line[prefix..] != known[prefix..];
-            let direction = match (at < prefix, is_line_changed) {
-                (true, false) => PathDirection::In,
-                (true, true) => PathDirection::Both,
-                (false, _) => PathDirection::Out,
-            };
-            return Err(Symptom::Wrong(direction, WrongBytes { at: at as u64, damage: Damage::Changed }));
-        }
-    }
-    Ok(Greeting::Words(FarKind::Answers, answer.to_vec()))
-}
-
-/// How a hello begins.
-const HELLO: &[u8] = b"resound-probe/1 {\"hello\":{";
-/// How it begins behind its prefix. No other server's answer contains this.
-const IN_HELLO: &[u8] = b"{\"hello\":{";
-/// No other server's answer begins with so much of it.
-const LEAST_OF_HELLO: usize = 8;
-/// A line with fewer inverted bits than this is the same one, changed on its way.
-const CHANGED_BITS: u32 = 16;
-
-/// Where a line first differs from a known one, if it is that one but for a few bits, or has the
-/// same bytes in another order.
-fn slightly_changed(line: &[u8], known: &[u8]) -> Option<usize> {
-    let bits: u32 = line.iter().zip(known).map(|(a, b)| (a ^ b).count_ones()).sum();
-    let is_same = line.len() == known.len() && (bits < CHANGED_BITS || in_order(line) == in_order(known));
-    is_same.then(|| line.iter().zip(known).position(|(a, b)| a != b)).flatten()
-}
-
-fn in_order(line: &[u8]) -> Vec<u8> {
-    let mut bytes = line.to_vec();
-    bytes.sort_unstable();
-    bytes
 }
 
 fn at_once(error: &std::io::Error) -> Symptom {

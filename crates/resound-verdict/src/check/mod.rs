@@ -10,6 +10,7 @@ pub(crate) mod cap;
 pub(crate) mod churn;
 pub(crate) mod close_tail;
 mod directions;
+mod first_answer;
 pub(crate) mod greet;
 pub(crate) mod half_close;
 pub(crate) mod half_closed_idle;
