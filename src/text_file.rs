@@ -14,7 +14,7 @@ const LARGEST: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TextFileError {
     #[error("cannot read it: {}", resound::system::plain(.0))]
-    Unreadable(#[from] io::Error),
+    Unreadable(io::Error),
     #[error("it is a directory: name a file")]
     Directory,
     #[error("it is not a regular file (a pipe or a device), which could not be read again")]
@@ -26,6 +26,13 @@ pub(crate) enum TextFileError {
         /// The text before.
         valid: String,
     },
+}
+
+// Without a source: the text of the error has it.
+impl From<io::Error> for TextFileError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
 }
 
 /// The text of a file that may be read again later: a pipe would be empty then.

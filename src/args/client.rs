@@ -92,7 +92,7 @@ struct ConnectionArgs {
     #[arg(long, value_name = "IP", value_parser = units::source_address)]
     source_address: Option<SourceAddress>,
     /// Port to connect from
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = source_port)]
     source_port: Option<NonZeroU16>,
     /// Probe a peer that has been silent for this long (whole seconds), and give up if it stays
     /// silent
@@ -125,6 +125,10 @@ struct ConnectionArgs {
 struct TypedHeader {
     text: String,
     header: SendProxy,
+}
+
+fn source_port(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "it is not a port from 1 to 65535; without the flag the system chooses one".into())
 }
 
 fn typed_header(text: &str) -> Result<TypedHeader, String> {

@@ -8,7 +8,7 @@ use resound::tls::TlsFailure;
 use crate::advice;
 
 /// What may be wrong where a server resets a connection.
-pub(super) const ADVICE_OF_RESET: &str = "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, \
+const ADVICE_OF_RESET: &str = "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, \
                                           refuse this machine, or have crashed: see its log.";
 
 /// A network failure after the connection was made.
@@ -51,6 +51,18 @@ impl ClientFailure {
             _ => ("the connection failed", None),
         };
         Self { advice, ..Self::new(class, format!("{text}{what}")) }.into()
+    }
+
+    /// The same failure of a client that was dialled: its peer is no server.
+    pub(super) fn of_peer(mut self) -> Self {
+        self.what = self.what.replace("the server", "the peer");
+        self.advice.get_or_insert(match self.class {
+            FailureClass::Timeout => "The peer, or the path to it, is too slow or stuck.",
+            FailureClass::Reset => "The peer may have crashed, or ended with input that it had not read.",
+            FailureClass::Eof => "The peer ended the conversation early.",
+            _ => "Check the peer and the path to it.",
+        });
+        self
     }
 
     /// TLS's handshake did not end.

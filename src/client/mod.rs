@@ -62,5 +62,11 @@ pub(crate) fn run(mut plan: ClientPlan) -> Result<ExitCode> {
     });
     // A resolver that never answers must not keep the process.
     runtime.shutdown_background();
-    result
+    if !plan.connect.listen {
+        return result;
+    }
+    result.map_err(|error| match error.downcast::<ClientFailure>() {
+        Ok(failure) => failure.of_peer().into(),
+        Err(error) => error,
+    })
 }

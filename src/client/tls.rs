@@ -16,7 +16,7 @@ use resound_console::escape;
 use resound_console::tls_summary::TlsSummary;
 use tokio::time::timeout;
 
-use super::failure::{ADVICE_OF_RESET, ClientFailure};
+use super::failure::ClientFailure;
 use crate::advice;
 use crate::certificates::dates;
 use crate::stdio::say;
@@ -177,7 +177,9 @@ fn refused(error: io::Error) -> anyhow::Error {
         }
         if FailureClass::of(&error) == Some(FailureClass::Reset) {
             let what = "the server reset the connection within the TLS handshake";
-            return ClientFailure::no_handshake(FailureClass::Reset, what, ADVICE_OF_RESET).into();
+            let advice = "The server may want a PROXY header (--send-proxy) first, or no TLS, refuse this machine, or \
+                          have crashed: see its log.";
+            return ClientFailure::no_handshake(FailureClass::Reset, what, advice).into();
         }
         return ClientFailure::of(error, " within the TLS handshake");
     };

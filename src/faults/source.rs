@@ -148,8 +148,13 @@ fn recorded(path: &Path) -> Result<Vec<SettingRecord>> {
         let value: serde_json::Value =
             serde_json::from_slice(&line).map_err(|_| anyhow!("line {number} is not a line of a record"))?;
         if value.get("faults").is_some() {
-            let setting = serde_json::from_value(value);
-            settings.push(setting.map_err(|_| anyhow!("line {number} is not a line of a record"))?);
+            let setting: SettingRecord =
+                serde_json::from_value(value).map_err(|_| anyhow!("line {number} is not a line of a record"))?;
+            let last = settings.last().map_or(1, |setting: &SettingRecord| setting.from);
+            if setting.from < last {
+                bail!("line {number} is out of order: its faults begin at connection {}", setting.from);
+            }
+            settings.push(setting);
         }
     }
     if settings.is_empty() {

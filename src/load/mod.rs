@@ -243,7 +243,7 @@ fn watched(listener: AdminListener, generation: &RunningLoad, quiet: bool) -> im
     if !quiet || listener.is_chosen() {
         say(&format!("Admin on http://{}", listener.address()));
     }
-    listener.exposure().iter().for_each(|exposure| say(exposure));
+    listener.exposure().iter().for_each(|exposure| say(&format!("warning: {exposure}")));
     listener.serve(generation.inspector())
 }
 

@@ -59,6 +59,7 @@ fn too_large() -> String {
 
 /// The fields that every object of this format has.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct DocumentHeader {
     format: Option<String>,
     event: Option<String>,

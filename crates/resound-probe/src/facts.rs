@@ -34,7 +34,8 @@ impl ProbeAnswer {
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let json = checked(line.strip_prefix(PREFIX.as_bytes())?)?;
-        Some(serde_json::from_slice(json).unwrap_or_else(|error| Self::Error(format!("no answer: {error}"))))
+        let unknown = |_| Self::Error("its answer is none: another server answered, or one of another version".into());
+        Some(serde_json::from_slice(json).unwrap_or_else(unknown))
     }
 
     /// Whether a line may become one of the protocol: it begins as one, or has not come that far.

@@ -213,7 +213,7 @@ impl Path {
         };
         let start = Instant::now();
         let found: Vec<SocketAddr> = match timeout(self.dial.timeout, lookup_host((host, port))).await {
-            Ok(Ok(found)) => found.map(resound_unmapped).collect(),
+            Ok(Ok(found)) => found.map(unmapped).collect(),
             Ok(Err(error)) => {
                 let report = report(CheckVerdict::Fail, format!("{host} does not resolve: {error}"));
                 return (report.tried(0, 1), Vec::new());
@@ -258,7 +258,27 @@ fn with_scope(address: &SocketAddr) -> String {
     }
 }
 
-/// An IPv4 address inside IPv6 is one of IPv4.
-fn resound_unmapped(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+/// An IPv4 address inside IPv6 is one of IPv4. Others keep their interface.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        _ => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_its_interface() {
+        for (found, want) in [
+            ("[fe80::1%7]:5", "fe80::1%7"),
+            ("[::1]:5", "::1"),
+            ("[::ffff:127.0.0.1]:5", "127.0.0.1"),
+            ("127.0.0.1:5", "127.0.0.1"),
+        ] {
+            assert_eq!(with_scope(&unmapped(found.parse().unwrap())), want);
+        }
+    }
 }

@@ -106,7 +106,10 @@ impl RateLimitedLog {
 
     pub(crate) fn full(&mut self, most: usize) {
         if let Some(more) = self.full.line(Instant::now()) {
-            tracing::warn!("a connection waits: {most} are served, and no more are allowed at once{more}");
+            tracing::warn!(
+                "a connection waits: {most} are served, and the limit of connections, or of descriptors \
+                 (`ulimit -n`), allows no more at once{more}"
+            );
         }
     }
 }

@@ -347,6 +347,10 @@ impl std::os::fd::AsFd for Listener {
 }
 
 fn listen_tcp(address: SocketAddr, family: Family) -> io::Result<Socket> {
+    // Systems let a socket listen there, and no connection ever comes (RFC 9293, 3.9.2.3).
+    if address.ip().is_multicast() || address.ip() == Ipv4Addr::BROADCAST {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // On Unix this allows a restart beside connections in TIME_WAIT; on Windows it would let
     // another process steal the port.
