@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::columns::TopColumn;
-use super::document::{LiveNews, TopList, TopRow};
+use super::document::{LiveNews, TopList, TopRates, TopRow};
 use super::figures;
 use super::input::TopKey;
 
@@ -53,17 +53,6 @@ pub(super) enum TopAction {
     Quit,
 }
 
-/// The rates of the last seconds, the newest at the end.
-#[derive(Debug, Default)]
-pub(super) struct TopHistory {
-    pub(super) accepted: VecDeque<f64>,
-    pub(super) closed: VecDeque<f64>,
-    pub(super) open: VecDeque<f64>,
-    pub(super) messages: VecDeque<f64>,
-    pub(super) bytes_in: VecDeque<f64>,
-    pub(super) bytes_out: VecDeque<f64>,
-}
-
 #[derive(Debug)]
 struct LostServer {
     why: String,
@@ -75,7 +64,7 @@ struct LostServer {
 pub(super) struct TopModel {
     pub(super) address: String,
     pub(super) live: Option<Box<LiveNews>>,
-    pub(super) history: TopHistory,
+    pub(super) history: VecDeque<TopRates>,
     pub(super) list: TopList,
     pub(super) sort: TopColumn,
     pub(super) is_reversed: bool,
@@ -100,7 +89,7 @@ impl TopModel {
         Self {
             address,
             live: None,
-            history: TopHistory::default(),
+            history: VecDeque::new(),
             list: TopList::default(),
             sort,
             is_reversed: false,
@@ -158,20 +147,10 @@ impl TopModel {
         if self.is_paused {
             return;
         }
-        let (rates, history) = (&live.rates, &mut self.history);
-        for (kept, value) in [
-            (&mut history.accepted, rates.accepted_per_second),
-            (&mut history.closed, rates.closed_per_second),
-            (&mut history.open, rates.open as f64),
-            (&mut history.messages, rates.messages_per_second),
-            (&mut history.bytes_in, rates.bytes_in_per_second),
-            (&mut history.bytes_out, rates.bytes_out_per_second),
-        ] {
-            if kept.len() == KEPT {
-                kept.pop_front();
-            }
-            kept.push_back(value);
+        if self.history.len() == KEPT {
+            self.history.pop_front();
         }
+        self.history.push_back(live.rates);
         self.live = Some(live);
     }
 
@@ -361,6 +340,6 @@ mod tests {
         for _ in 0..1000 {
             shown.take(again("12"));
         }
-        assert_eq!(shown.history.open.len(), KEPT);
+        assert_eq!(shown.history.len(), KEPT);
     }
 }

@@ -1,9 +1,7 @@
 //! Draws the model as lines.
 
-use std::collections::VecDeque;
-
 use super::columns::TopColumn;
-use super::document::LiveNews;
+use super::document::{LiveNews, TopRates};
 use super::figures::{bytes, count, of_worker, rate, time};
 use super::frame::{TopColour, TopLine, TopStyle};
 use super::model::TopModel;
@@ -113,37 +111,40 @@ fn title(model: &TopModel, pen: &mut Pen) {
     pen.next_line();
 }
 
+/// One of the rates of a second.
+type RateOf = fn(&TopRates) -> f64;
+
 fn rates(model: &TopModel, live: &LiveNews, pen: &mut Pen) {
     let (now, past) = (&live.rates, &model.history);
     let made = if live.about.command == "load" { "made/s" } else { "accepted/s" };
-    let shown: [(&str, String, &VecDeque<f64>); 6] = [
-        (made, rate(now.accepted_per_second), &past.accepted),
-        ("messages/s", rate(now.messages_per_second), &past.messages),
-        ("closed/s", rate(now.closed_per_second), &past.closed),
-        ("in/s", bytes(now.bytes_in_per_second), &past.bytes_in),
-        ("open", count(now.open), &past.open),
-        ("out/s", bytes(now.bytes_out_per_second), &past.bytes_out),
+    let shown: [(&str, String, RateOf); 6] = [
+        (made, rate(now.accepted_per_second), |past| past.accepted_per_second),
+        ("messages/s", rate(now.messages_per_second), |past| past.messages_per_second),
+        ("closed/s", rate(now.closed_per_second), |past| past.closed_per_second),
+        ("in/s", bytes(now.bytes_in_per_second), |past| past.bytes_in_per_second),
+        ("open", count(now.open), |past| past.open as f64),
+        ("out/s", bytes(now.bytes_out_per_second), |past| past.bytes_out_per_second),
     ];
     let half = pen.width / 2;
     // In a narrow window each has a line of its own.
     let pairs = if half > NAME + FIGURE { 2 } else { 1 };
     for line in shown.chunks(pairs) {
-        for ((name, figure, values), from) in line.iter().zip([0, half]) {
+        for ((name, figure, value), from) in line.iter().zip([0, half]) {
             pen.to(from);
             pen.text(&format!("{name:<NAME$}"), pen.look.label());
             pen.text(&format!("{figure:>FIGURE$} "), PLAIN);
             let room = half.saturating_sub(NAME + FIGURE + 3);
-            pen.text(&sparkline(values, room, pen.look.glyphs), pen.look.painted(TopColour::Blue));
+            pen.text(&sparkline(past.iter().map(value), room, pen.look.glyphs), pen.look.painted(TopColour::Blue));
         }
         pen.next_line();
     }
 }
 
 /// The last values as a line of bars, the newest at the right.
-fn sparkline(values: &VecDeque<f64>, room: usize, glyphs: Glyphs) -> String {
-    let shown = || values.iter().rev().take(room).rev();
-    let most = shown().copied().fold(0.0, f64::max);
-    let level = |value: &f64| glyphs.level((*value > 0.0 && most > 0.0).then(|| value / most));
+fn sparkline(values: impl DoubleEndedIterator<Item = f64> + Clone, room: usize, glyphs: Glyphs) -> String {
+    let shown = || values.clone().rev().take(room).collect::<Vec<_>>().into_iter().rev();
+    let most = shown().fold(0.0, f64::max);
+    let level = |value: f64| glyphs.level((value > 0.0 && most > 0.0).then(|| value / most));
     let bars: String = shown().map(level).collect();
     format!("{bars:>room$}")
 }

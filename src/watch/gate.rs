@@ -9,7 +9,7 @@ use crate::typed_condition::TypedCondition;
 use crate::units;
 
 /// A condition on the totals of a watch, which fails it if it is true.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct WatchGate {
     /// The text as typed.
     pub(super) text: String,
@@ -19,7 +19,7 @@ pub(crate) struct WatchGate {
 }
 
 /// A figure that a condition may name.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct WatchMetric {
     name: &'static str,
     figure: WatchFigure,
@@ -29,13 +29,6 @@ struct WatchMetric {
 enum WatchFigure {
     Time(fn(&WatchCounts) -> Duration),
     Count(fn(&WatchCounts) -> u64),
-}
-
-// Figures are compared by their names: addresses of functions mean nothing.
-impl PartialEq for WatchFigure {
-    fn eq(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
 }
 
 /// A gate that was judged.

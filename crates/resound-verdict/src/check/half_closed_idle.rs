@@ -3,13 +3,11 @@
 use std::mem::discriminant;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use super::CheckId;
 use super::greet::elapsed;
 use super::half_close::{BEHIND_FIN, pause};
 use super::idle_try::{HalfClosed, IdleDeath, IdleTry, try_half_closed};
-use super::ladder::{LadderFinding, Rung, found, jittered, rungs, when};
+use super::ladder::{LadderFinding, Rung, climb, found, rungs, when};
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
@@ -17,9 +15,6 @@ use crate::tries::{TRIES, all};
 
 /// Waits of a thorough run: longer than the 60 s of IPVS.
 pub(crate) const LONGEST: Duration = Duration::from_secs(70);
-/// Between the beginnings of two connections.
-const STAGGER: Duration = Duration::from_millis(5);
-
 /// Two connections that end within this part of their time have ended at the same one.
 const SAME_TIME: u32 = 10;
 
@@ -47,24 +42,16 @@ pub(crate) fn announced(longest: Duration) -> String {
     format!("half-closed-idle: {connections} connections wait, up to {} long", elapsed(longest))
 }
 
-async fn climb(end: &PathEnd, rungs: &[Duration], by: HalfClosed, has_fin: bool) -> Vec<Rung> {
-    let mut random = fastrand::Rng::with_seed(end.seed);
-    let waits: Vec<_> = rungs.iter().flat_map(|rung| [*rung; TRIES]).map(|rung| jittered(rung, &mut random)).collect();
-    let tries = all(waits.iter().enumerate().map(async |(at, wait)| {
-        sleep(STAGGER * u32::try_from(at).unwrap_or(0)).await;
-        try_half_closed(end, *wait, by, has_fin).await
-    }))
-    .await;
-    let mut tries = tries.into_iter();
-    rungs.iter().map(|wait| Rung { wait: *wait, tries: tries.by_ref().take(TRIES).collect() }).collect()
-}
-
 async fn try_end(end: &PathEnd, plan: &HalfClosedPlan, by: HalfClosed) -> HalfClosedTries {
     let HalfClosedPlan { rungs, rtt, idle_is_told } = plan;
     // A little less: each death is seen here or there.
     let shortest = (if by == HalfClosed::Here { pause(*rtt) } else { BEHIND_FIN }) * 4 / 5;
     let at_once = all((0..TRIES).map(|_| try_half_closed(end, shortest, by, true)));
-    let (rungs, open, at_once) = tokio::join!(climb(end, rungs, by, true), climb(end, rungs, by, false), at_once);
+    let (rungs, open, at_once) = tokio::join!(
+        climb(rungs, end.seed, async |wait| try_half_closed(end, wait, by, true).await),
+        climb(rungs, end.seed, async |wait| try_half_closed(end, wait, by, false).await),
+        at_once
+    );
     HalfClosedTries { by, rungs, idle_is_told: *idle_is_told, open, at_once }
 }
 

@@ -3,18 +3,14 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use super::CheckId;
 use super::greet::elapsed;
 use super::idle_try::{FirstWord, IdleDeath, IdleTry, try_idle};
-use super::ladder::{LadderFinding, Rung, between, found, jittered, precision, rungs, suspects, when};
+use super::ladder::{LadderFinding, Rung, between, climb, found, precision, rungs, suspects, when};
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::tries::{TRIES, all};
 
-/// Between the beginnings of two connections.
-const STAGGER: Duration = Duration::from_millis(5);
 /// Tries of each keepalive.
 const KEPT_TRIES: usize = 2;
 /// Waits of a further ladder inside the bracket.
@@ -72,19 +68,6 @@ fn keepalives(rungs: &[Duration]) -> Vec<Duration> {
     all
 }
 
-/// The rungs, with three tries each, all at once.
-async fn climb(end: &PathEnd, rungs: &[Duration], first: FirstWord) -> Vec<Rung> {
-    let mut random = fastrand::Rng::with_seed(end.seed);
-    let waits: Vec<_> = rungs.iter().flat_map(|rung| [*rung; TRIES]).map(|rung| jittered(rung, &mut random)).collect();
-    let tries = all(waits.iter().enumerate().map(async |(at, wait)| {
-        sleep(STAGGER * u32::try_from(at).unwrap_or(0)).await;
-        try_idle(end, *wait, first, None).await
-    }))
-    .await;
-    let mut tries = tries.into_iter();
-    rungs.iter().map(|wait| Rung { wait: *wait, tries: tries.by_ref().take(TRIES).collect() }).collect()
-}
-
 async fn keep(end: &PathEnd, rungs: &[Duration], longest: Duration) -> Vec<Kept> {
     let all_kept = keepalives(rungs).into_iter().map(async |every| {
         let tries = (0..KEPT_TRIES).map(|_| try_idle(end, longest, FirstWord::Client, Some(every)));
@@ -97,8 +80,8 @@ async fn keep(end: &PathEnd, rungs: &[Duration], longest: Duration) -> Vec<Kept>
 pub(crate) async fn run(end: &PathEnd, plan: IdlePlan) -> IdleFindings {
     let rungs = rungs(plan.longest);
     let (client, server, kept) = tokio::join!(
-        climb(end, &rungs, FirstWord::Client),
-        climb(end, &rungs, FirstWord::Server),
+        climb(&rungs, end.seed, async |wait| try_idle(end, wait, FirstWord::Client, None).await),
+        climb(&rungs, end.seed, async |wait| try_idle(end, wait, FirstWord::Server, None).await),
         keep(end, &rungs, plan.longest)
     );
     let mut findings = IdleFindings { longest: plan.longest, client, server, kept, control: Vec::new() };
@@ -115,7 +98,8 @@ pub(crate) async fn run(end: &PathEnd, plan: IdlePlan) -> IdleFindings {
         if is_known || !(plan.is_exact || (ladder == 0 && is_short)) {
             break;
         }
-        let further = climb(end, &between(lives, dies, STEPS), first).await;
+        let further =
+            climb(&between(lives, dies, STEPS), end.seed, async |wait| try_idle(end, wait, first, None).await).await;
         let rungs = if first == FirstWord::Client { &mut findings.client } else { &mut findings.server };
         rungs.extend(further);
         rungs.sort_by_key(|rung| rung.wait);

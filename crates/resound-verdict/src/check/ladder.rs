@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::idle_try::{IdleDeath, IdleTry};
+use crate::tries::{TRIES, all};
 
 /// Waits in milliseconds: the numbers that boxes in the field have, and short ones.
 const RUNGS: [u64; 20] = [
     500, 1000, 2000, 5000, 15_000, 30_000, 60_000, 90_000, 120_000, 180_000, 240_000, 300_000, 350_000, 400_000,
     600_000, 900_000, 1_200_000, 1_800_000, 3_600_000, 7_440_000,
 ];
+/// Between the beginnings of two connections.
+const STAGGER: Duration = Duration::from_millis(5);
 /// A rung is longer than its name by up to this part, so that not all end in one instant.
 const JITTER: f64 = 0.01;
 /// Boxes whose idle timeout is known, in seconds.
@@ -34,8 +39,21 @@ pub(crate) fn rungs(longest: Duration) -> Vec<Duration> {
     rungs
 }
 
+/// The rungs, with three tries each of a wait, all at once. Chance is from `seed`.
+pub(crate) async fn climb(rungs: &[Duration], seed: u64, attempt: impl AsyncFn(Duration) -> IdleTry) -> Vec<Rung> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let waits: Vec<_> = rungs.iter().flat_map(|rung| [*rung; TRIES]).map(|rung| jittered(rung, &mut random)).collect();
+    let tries = all(waits.iter().enumerate().map(async |(at, wait)| {
+        sleep(STAGGER * u32::try_from(at).unwrap_or(0)).await;
+        attempt(*wait).await
+    }))
+    .await;
+    let mut tries = tries.into_iter();
+    rungs.iter().map(|wait| Rung { wait: *wait, tries: tries.by_ref().take(TRIES).collect() }).collect()
+}
+
 /// A wait, a little longer by chance.
-pub(crate) fn jittered(rung: Duration, random: &mut fastrand::Rng) -> Duration {
+fn jittered(rung: Duration, random: &mut fastrand::Rng) -> Duration {
     rung.mul_f64(1.0 + JITTER * random.f64())
 }
 
