@@ -293,7 +293,8 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
         tick
     }
 
-    /// Is a connection of use to the run, by what has happened in the last tick?
+    /// Is a connection of use to the run, by what has happened in the last tick? One that outlives
+    /// it may be.
     fn is_served(&self, tick: &Counts) -> bool {
         let Counts { opened, bytes_received, .. } = *tick;
         let is_discarded = self.run.load.settings.mode == Mode::Discard && tick.sent > 0;

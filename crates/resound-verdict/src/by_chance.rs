@@ -79,17 +79,12 @@ async fn judged_again(together: &Together<'_>, id: CheckId) -> Option<CheckRepor
 
 /// A check that failed, and what it found when it was done once more.
 fn beside_another_time(report: CheckReport, again: Option<CheckReport>) -> CheckReport {
-    let Some(again) = again.filter(|again| (again.verdict, again.direction) != (report.verdict, report.direction))
-    else {
-        return report;
-    };
-    let verdict = match again.verdict {
-        CheckVerdict::Pass | CheckVerdict::Warn | CheckVerdict::Flaky => CheckVerdict::Flaky,
-        _ => CheckVerdict::Unknown,
-    };
+    let has_passed =
+        |again: &CheckReport| matches!(again.verdict, CheckVerdict::Pass | CheckVerdict::Warn | CheckVerdict::Flaky);
+    let Some(again) = again.filter(has_passed) else { return report };
     let summary = format!("{}; another time: {}", report.summary, again.summary);
     // What a path does at one moment only points to no kind of box.
-    CheckReport { verdict, summary, suspect: Vec::new(), ..report }
+    CheckReport { verdict: CheckVerdict::Flaky, summary, suspect: Vec::new(), ..report }
 }
 
 fn by_chance(report: CheckReport) -> CheckReport {
@@ -112,7 +107,7 @@ mod tests {
         let flaky = beside(Some(report(CheckVerdict::Pass, "goes on")));
         assert_eq!((flaky.verdict, flaky.suspect.len()), (CheckVerdict::Flaky, 0));
         assert_eq!(flaky.summary, "closed; another time: goes on");
-        assert_eq!(beside(Some(report(CheckVerdict::Unknown, "?"))).verdict, CheckVerdict::Unknown);
+        assert_eq!(beside(Some(report(CheckVerdict::Unknown, "?"))).verdict, CheckVerdict::Fail);
     }
 
     #[test]

@@ -95,6 +95,13 @@ impl<'a> PathRun<'a> {
     }
 }
 
+/// A run that is dropped before its end has found what it was about to confirm.
+impl Drop for PathRun<'_> {
+    fn drop(&mut self) {
+        self.kept.take().into_iter().for_each(|report| self.add(report));
+    }
+}
+
 impl PathRun<'_> {
     pub(crate) fn wants(&self, id: CheckId) -> bool {
         self.settings.wants(id)

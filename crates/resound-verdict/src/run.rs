@@ -91,7 +91,7 @@ pub(crate) async fn run(
         run.add(hello);
     }
     run.skip_rest(why_not(&greetings));
-    let mut checks = run.checks.into_inner();
+    let mut checks = run.checks.take();
     checks.sort_by_key(|check| CheckId::ALL.iter().position(|id| *id == check.id));
     PathReport {
         address: end.address.to_string(),

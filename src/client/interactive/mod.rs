@@ -137,8 +137,10 @@ impl Conversation<'_> {
             let rest = self.plan.connect.explanations() + &self.view.rest();
             self.terminal.post(rest);
             if (wire.is_sending() || may_be_lost) && !matches!(end, ConversationEnd::Reset) {
-                let unsent = units::bytes(wire.unsent());
-                self.aside(&format!("Not everything was sent: {unsent} and more may be missing"));
+                self.aside(&match wire.unsent() {
+                    0 => "Not everything may have arrived: the server has not taken all of it".into(),
+                    unsent => format!("Not everything was sent: {} and more may be missing", units::bytes(unsent)),
+                });
             }
             let mut pause = Duration::ZERO;
             match end {
@@ -203,7 +205,8 @@ impl Conversation<'_> {
                     self.view.received(&bytes, after)
                 }
                 Ok(Ok(WireEvent::Sending(bytes))) => self.view.sent(&bytes),
-                Ok(Ok(WireEvent::Closed) | Err(_)) => return false,
+                Ok(Ok(WireEvent::Closed)) => return false,
+                Ok(Err(_)) => return true,
                 Ok(Ok(_)) | Err(_) => String::new(),
             };
             self.terminal.post(self.plan.connect.explanations() + &text);

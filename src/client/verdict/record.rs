@@ -219,8 +219,10 @@ impl TestRecord {
             "no connection".into()
         } else if of_path(CheckVerdict::Fail) {
             "the path changes TCP".into()
-        } else if address.has(CheckVerdict::Flaky) {
+        } else if of_path(CheckVerdict::Flaky) {
             "the path changes TCP at times".into()
+        } else if address.has(CheckVerdict::Flaky) {
+            "the server does not answer each time, or the path changes TCP at times".into()
         } else if of_path(CheckVerdict::Unknown) || of_path(CheckVerdict::Error) {
             "not all could be judged".into()
         } else if self.cut_short.is_some() {

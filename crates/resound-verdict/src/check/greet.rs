@@ -179,7 +179,7 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         let limit = grace(&small);
         let others = all((1..TRIES).map(|_| timeout(limit, try_greet(end, Special::default(), Duration::ZERO)))).await;
         if others.iter().all(Result::is_err) {
-            return Greetings::in_small_segments(vec![small], Vec::new());
+            return Greetings::in_small_segments(vec![small], Vec::new()).with_strays();
         }
         tries.extend(others.into_iter().flatten());
     }
@@ -199,7 +199,7 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         }
     }
     if let Some(small) = in_small_segments(end, &tries).await {
-        return Greetings::in_small_segments(small, tries);
+        return Greetings::in_small_segments(small, tries).with_strays();
     }
     let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
     let is_lost = |symptom: &Symptom| matches!(symptom, Symptom::HelloLost(NoHello::Reset | NoHello::Closed));

@@ -186,8 +186,8 @@ impl<'a> WatchRun<'a> {
         });
         let mut tally = WatchTally::new(watch.held);
         for symptom in &service.failed {
-            tally.tries(ConnectRow::Held, false);
             tally.tried(ConnectRow::Held, outcome(symptom), Some(symptom.to_string()), Duration::ZERO);
+            tally.tries(ConnectRow::Held, false);
         }
         Self {
             watch,
