@@ -232,6 +232,12 @@ fn a_file_of_faults_is_a_regular_one_of_a_megabyte_at_most() {
         let (code, _, stderr) = run(&["server", "127.0.0.1", "0", "--faults", &file], b"");
         assert!(code == Some(2) && stderr.contains(&format!("--faults {file}: {want}")), "{code:?} {stderr}");
     }
+    let setting = |from: u64| format!("{{\"from\":{from},\"seed\":7,\"faults\":\"reset\"}}\n");
+    for (settings, line) in [([0, 1], 1), ([5, 1], 2)] {
+        std::fs::write(path("record"), settings.map(setting).concat()).unwrap();
+        let (code, _, stderr) = run(&["server", "127.0.0.1", "0", "--replay", &path("record")], b"");
+        assert!(code == Some(2) && stderr.contains(&format!("line {line} is out of order")), "{code:?} {stderr}");
+    }
     // A pipe that no process writes to is empty, for what is read once.
     for (args, want) in [
         (&["server", "127.0.0.1", "0", "--replay", &path("pipe")][..], "there is no line with faults in it"),

@@ -78,10 +78,13 @@ fn a_privileged_port_is_reported_with_a_hint() {
 
 #[test]
 fn an_address_of_another_machine_is_reported_with_a_hint() {
-    let (code, _, stderr) = run(&["server", "192.0.2.1", "0"], b"");
-    assert_eq!(code, Some(2));
-    assert!(stderr.contains("192.0.2.1:0 is not an address of this machine"), "{stderr}");
-    assert!(stderr.contains("0.0.0.0"), "{stderr}");
+    // No connection comes to a multicast or broadcast address, though systems listen there.
+    for host in ["192.0.2.1", "224.0.0.1", "255.255.255.255"] {
+        let (code, _, stderr) = run(&["server", host, "0"], b"");
+        assert_eq!(code, Some(2));
+        assert!(stderr.contains(&format!("{host}:0 is not an address of this machine")), "{stderr}");
+        assert!(stderr.contains("0.0.0.0"), "{stderr}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::report::{FarKind, PathDirection};
 use crate::symptom::Symptom;
-use resound_probe::{Damage, FarHello, ProbeAnswer, WrongBytes};
+use resound_probe::{Damage, FarHello, PREFIX, ProbeAnswer, WrongBytes};
 
 /// Who is there.
 #[derive(Clone, Debug)]
@@ -12,9 +12,7 @@ pub(crate) enum Greeting {
     Words(FarKind, Vec<u8>),
 }
 
-/// How a hello begins.
-const HELLO: &[u8] = b"resound-probe/1 {\"hello\":{";
-/// How it begins behind its prefix. No other server's answer contains this.
+/// How a hello begins behind its prefix. No other server's answer contains this.
 const IN_HELLO: &[u8] = b"{\"hello\":{";
 /// No other server's answer begins with so much of it.
 const LEAST_OF_HELLO: usize = 8;
@@ -46,7 +44,8 @@ pub(super) fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Sympt
     }
     // A hello that is cut off, or changed.
     let is_cut = answer.len() >= LEAST_OF_HELLO && line.last() != Some(&b'\n') && ProbeAnswer::may_be(answer);
-    let begins = line.get(..HELLO.len()).is_some_and(|begin| slightly_changed(begin, HELLO).is_some());
+    let hello = [PREFIX.as_bytes(), IN_HELLO].concat();
+    let begins = line.get(..hello.len()).is_some_and(|begin| slightly_changed(begin, &hello).is_some());
     if is_cut || begins || line.windows(IN_HELLO.len()).any(|window| window == IN_HELLO) {
         return Err(Symptom::Garbled(PathDirection::In));
     }

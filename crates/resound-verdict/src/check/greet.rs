@@ -458,3 +458,28 @@ pub(crate) fn elapsed(time: Duration) -> String {
         micros => format!("{:.1} s", micros / 1e6),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(words: FarKind) -> GreetTry {
+        let result = Ok(Greeting::Words(words, b"-ERR\r\n".to_vec()));
+        GreetTry { connected_in: Some(Duration::ZERO), answered_in: None, took: None, near: None, result }
+    }
+
+    #[test]
+    fn what_tells_most_decides_and_others_are_strays() {
+        for order in
+            [[FarKind::Echo, FarKind::Answers, FarKind::Echo], [FarKind::Answers, FarKind::Echo, FarKind::Echo]]
+        {
+            let greetings = Greetings::of(order.map(met).into()).with_strays();
+            assert_eq!(greetings.kind(), FarKind::Echo, "{order:?}");
+            let strays = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
+            assert_eq!(strays.collect::<Vec<_>>(), [&Symptom::Stray("-ERR".into())], "{order:?}");
+        }
+        // Of servers that are not known, each may have words of its own.
+        let others = Greetings::of([FarKind::Answers, FarKind::SpeaksFirst].map(met).into()).with_strays();
+        assert!(others.tries.iter().all(|tried| tried.result.is_ok()));
+    }
+}

@@ -160,3 +160,20 @@ fn an_outage_while_a_test_runs_is_no_pass() {
         assert!(report.checks.iter().any(is_noticed), "{faults}: {:#?}", findings(&report));
     }
 }
+
+#[test]
+fn what_fails_at_one_moment_only_names_no_cause() {
+    let report = check(&Faulty::start("1-17: up: close-on-eof").path(PATIENCE).only([CheckId::HalfCloseOut]));
+    let half_close = report.check(CheckId::HalfCloseOut).unwrap();
+    assert_eq!(half_close.verdict, CheckVerdict::Flaky, "{half_close:#?}");
+    assert!(half_close.summary.contains("; another time: "), "{half_close:#?}");
+    assert!(half_close.suspect.is_empty(), "{half_close:#?}");
+}
+
+/// The tries of half-close-in wait behind the FIN, and so does their control.
+#[test]
+fn a_short_idle_timer_is_not_taken_for_a_fin_that_closes_both_directions() {
+    let report = check(&Faulty::start("idle-close=50ms").path(PATIENCE).only([CheckId::HalfCloseIn]));
+    let half_close = report.check(CheckId::HalfCloseIn).unwrap();
+    assert_eq!(half_close.verdict, CheckVerdict::Unknown, "{half_close:#?}");
+}
