@@ -5,12 +5,13 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use resound::Address;
 use resound_console::escape;
 
@@ -66,7 +67,7 @@ pub(crate) fn run(plan: HealthPlan) -> Result<ExitCode> {
         });
     })?;
     let answer = told.recv_timeout(timeout).unwrap_or_else(|_| {
-        let step = *step.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = *step.lock();
         Err(format!("{step} took longer than {}", humantime::format_duration(timeout)))
     });
     let (code, line) = match answer {
@@ -79,7 +80,7 @@ pub(crate) fn run(plan: HealthPlan) -> Result<ExitCode> {
 }
 
 fn enter(step: &HealthStep, name: &'static str) {
-    *step.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    *step.lock() = name;
 }
 
 /// Sends a message, and wants it back within the answer.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::mem::discriminant;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use parking_lot::RwLock;
 use resound::proxy::Proxies;
 use resound::server::Access;
 use resound::{Framing, Handle, Limits};
@@ -33,11 +34,11 @@ impl<T: Clone> Changeable<T> {
     }
 
     pub(crate) fn get(&self) -> T {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 
     fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
+        *self.0.write() = value;
     }
 }
 

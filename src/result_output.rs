@@ -5,7 +5,8 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::exit;
 use crate::stdio::{StdStream, say};
@@ -53,12 +54,12 @@ impl<W: Write> WholeLines<W> {
 
 impl Write for ResultOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        STDOUT.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
+        STDOUT.lock().take(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let mut stdout = STDOUT.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stdout = STDOUT.lock();
         let all = stdout.partial.len();
         stdout.pass_on(all);
         Ok(())
@@ -68,14 +69,14 @@ impl Write for ResultOutput {
 impl ResultOutput {
     /// Does anything still read the output?
     pub(crate) fn has_reader() -> bool {
-        matches!(STDOUT.lock().unwrap_or_else(PoisonError::into_inner).state, StdoutState::Open)
+        matches!(STDOUT.lock().state, StdoutState::Open)
     }
 }
 
 /// The exit code after the last write: a success that could not be written is none.
 pub(crate) fn exit_code(code: ExitCode) -> ExitCode {
     let _ = ResultOutput.flush();
-    let stdout = STDOUT.lock().unwrap_or_else(PoisonError::into_inner);
+    let stdout = STDOUT.lock();
     let StdoutState::Broken(error) = &stdout.state else { return code };
     say(&format!("cannot write to stdout: {error}"));
     if code == ExitCode::SUCCESS { ExitCode::from(exit::USAGE) } else { code }

@@ -1,8 +1,9 @@
 //! Signals that end a command. A signal that was ignored at the start, as with `nohup` and in
 //! background jobs of a script, stays ignored.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 #[cfg(unix)]
 use rustix::process::Signal;
@@ -51,7 +52,7 @@ pub(crate) fn exit_at_signal() {
 /// Held while a file is written: a signal does not leave half of it.
 pub(crate) fn uninterrupted() -> MutexGuard<'static, ()> {
     static WRITING: Mutex<()> = Mutex::new(());
-    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+    WRITING.lock()
 }
 
 /// The signals that end a server: the first begins a drain, the second ends that.

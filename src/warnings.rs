@@ -5,10 +5,11 @@ mod limit;
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::{Condvar, Mutex};
 use resound_console::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use tracing::Metadata;
 use tracing::callsite::Identifier;
@@ -50,7 +51,7 @@ impl Warnings {
     /// Prints how many were left out, and waits until stderr has taken all of it.
     pub(crate) fn finish(self, patience: Duration) {
         let shared = &self.shared;
-        let left_out = lock(&shared.limit).finish(Instant::now());
+        let left_out = shared.limit.lock().finish(Instant::now());
         left_out.iter().for_each(|(kind, text)| shared.print(kind, text));
         shared.ended.notify_all();
         self.flush.finish(patience);
@@ -74,7 +75,7 @@ impl SharedLimit {
 
     /// Prints a line, or counts it.
     fn take(self: &Arc<Self>, kind: Identifier, line: &str) {
-        let mut limit = lock(&self.limit);
+        let mut limit = self.limit.lock();
         if limit.admits(&kind, line, Instant::now()) {
             drop(limit);
             self.print(&kind, line);
@@ -88,7 +89,7 @@ impl SharedLimit {
 
     /// Reports what was left out, as long as there is something.
     fn report(&self) {
-        let mut limit = lock(&self.limit);
+        let mut limit = self.limit.lock();
         while let Some(at) = limit.next_report() {
             let now = Instant::now();
             let left = at.saturating_duration_since(now);
@@ -96,7 +97,7 @@ impl SharedLimit {
                 limit.due(now).iter().for_each(|(kind, text)| self.print(kind, text));
                 continue;
             }
-            limit = self.ended.wait_timeout(limit, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.ended.wait_for(&mut limit, left);
         }
         limit.waits_no_more();
     }
@@ -176,8 +177,4 @@ impl io::Write for WarningLine {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

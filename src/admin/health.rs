@@ -1,10 +1,10 @@
 //! [`LoopWatch`]: whether the workers' loops turn; and what `/healthz` and `/readyz` say.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
+use parking_lot::Mutex;
 use resound::inspect::{Inspector, WorkerHeartbeat};
 use resound_console::json;
 use serde::Serialize;
@@ -85,26 +85,22 @@ impl LoopWatch {
 
     /// Notes the answers, and asks again.
     pub(super) fn tick(&self) {
-        self.state().note(&self.inspector.heartbeats());
+        self.state.lock().note(&self.inspector.heartbeats());
         self.inspector.ask();
     }
 
     /// The workers that are stuck.
     pub(super) fn stuck(&self) -> Vec<usize> {
-        self.state().stuck(&self.inspector.heartbeats())
+        self.state.lock().stuck(&self.inspector.heartbeats())
     }
 
     /// The longest lag of each worker in the last [`WINDOW`] seconds.
     pub(super) fn lags(&self) -> Vec<Duration> {
-        self.state().workers.iter().map(|worker| worker.recent.iter().max().copied().unwrap_or_default()).collect()
+        self.state.lock().workers.iter().map(|worker| worker.recent.iter().max().copied().unwrap_or_default()).collect()
     }
 
     pub(super) fn histogram(&self) -> LagHistogram {
-        self.state().histogram
-    }
-
-    fn state(&self) -> MutexGuard<'_, LoopState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().histogram
     }
 }
 

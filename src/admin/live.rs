@@ -1,9 +1,10 @@
 //! [`LiveFeed`]: looks once a second at what the workers count, and tells what has changed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use resound::Totals;
 use resound_console::json;
 use serde::Serialize;
@@ -187,7 +188,7 @@ impl LiveFeed {
             processor: usage.processor,
             workers: (0..inspector.workers()).map(|worker| self.worker(worker)).collect(),
         };
-        let mut last = self.last();
+        let mut last = self.last.lock();
         let event = last.as_ref().map(|before| self.event(before, &now, &usage, &of_listeners));
         *last = Some(now);
         event
@@ -262,10 +263,6 @@ impl LiveFeed {
             },
         };
         [&b"data: "[..], &json::object(&event), b"\n"].concat().into()
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<Moment>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,9 @@
 //! [`ClientCalls`]: the calls of a client.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound::client::{CallObserver, IcmpError, StreamCall, TcpInfo};
 use resound::{Endpoint, SocketReport, Stream};
 use resound_console::escape;
@@ -63,13 +63,13 @@ impl ClientCalls {
     /// too.
     pub(crate) fn hold(&self) {
         if io::stderr().is_terminal() {
-            self.told().held = Some(String::new());
+            self.told.lock().held = Some(String::new());
         }
     }
 
     /// The lines to show since the last call.
     pub(crate) fn take(&self) -> String {
-        self.told().held.as_mut().map(std::mem::take).unwrap_or_default()
+        self.told.lock().held.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Waits until it is time to [look](Self::look) for an acknowledgement, or there are lines to
@@ -77,7 +77,7 @@ impl ClientCalls {
     pub(crate) async fn due(&self) {
         loop {
             let (is_held, waits, since) = {
-                let told = self.told();
+                let told = self.told.lock();
                 let is_held = told.held.as_ref().is_some_and(|held| !held.is_empty());
                 (is_held, told.story.waits_for_acknowledgement(), told.since)
             };
@@ -94,20 +94,16 @@ impl ClientCalls {
 
     /// Acknowledgements cause no event: this looks whether what was sent is acknowledged by now.
     pub(crate) fn look(&self, stream: &Stream) {
-        let mut told = self.told();
+        let mut told = self.told.lock();
         let when = format!(", seen {} after send()", elapsed(told.since.elapsed()));
         let line = told.story.acknowledged(&stream.report(), &when);
         told.print(line.into_iter().collect());
-    }
-
-    fn told(&self) -> MutexGuard<'_, ToldCalls> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl CallObserver for ClientCalls {
     fn called(&self, call: &StreamCall<'_>, report: &dyn Fn() -> SocketReport) {
-        let mut told = self.told();
+        let mut told = self.told.lock();
         let lines = told.explain(call, report);
         told.print(lines);
         if told.held.is_some() || told.story.waits_for_acknowledgement() {

@@ -1,8 +1,9 @@
 //! [`EventLog`]: the last events of a server or a relay, for readers that come and go.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use resound_console::json::JsonObject;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -45,7 +46,7 @@ impl EventLog {
     /// comes behind it.
     pub(crate) fn append_with<T, E>(&self, act: impl FnOnce() -> Result<(T, u64, JsonObject), E>) -> Result<T, E> {
         let result = {
-            let ring = &mut *self.ring();
+            let ring = &mut *self.ring.lock();
             let (result, conn, event) = act()?;
             ring.push(conn, event.line().into(), KEPT, KEPT_BYTES);
             result
@@ -57,10 +58,6 @@ impl EventLog {
     /// Completes at an event that comes after this call.
     pub(crate) fn news(&self) -> Notified<'_> {
         self.news.notified()
-    }
-
-    fn ring(&self) -> MutexGuard<'_, EventRing> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,14 +116,14 @@ pub(crate) struct LogReader {
 
 impl LogReader {
     pub(crate) fn new(log: &Arc<EventLog>, from: u64, waits: bool) -> Self {
-        let until = (!waits).then(|| log.ring().end());
+        let until = (!waits).then(|| log.ring.lock().end());
         Self { log: Arc::clone(log), position: 0, from, until }
     }
 
     /// The next lines; none if there are none yet. `None` at the end.
     pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
         loop {
-            let ring = self.log.ring();
+            let ring = self.log.ring.lock();
             if self.until.is_some_and(|until| self.position >= until) {
                 return None;
             }

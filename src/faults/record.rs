@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use resound::faults::FaultEvent;
 use resound_console::json;
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ impl FaultRecord {
     }
 
     fn line(&self, line: &[u8]) {
-        let record = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = &mut *self.0.lock();
         if record.failed.is_none() {
             // A program that reads along finds each line complete.
             record.failed = record.file.write_all(line).and_then(|()| record.file.flush()).err();
@@ -56,7 +57,7 @@ impl FaultRecord {
 
     /// The failure of a write, if one has failed.
     pub(crate) fn finish(&self) -> Result<()> {
-        let record = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = &mut *self.0.lock();
         let failed = record.failed.take().or_else(|| record.file.flush().err());
         failed.map_or(Ok(()), |error| bail!("--record {} is not complete: {error}", record.path.display()))
     }

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound::faults::FaultEvent;
 use resound::{Closed, ConnInfo, Observer};
 use resound_console::{Console, closed_json, fault_json, opened_json};
@@ -68,15 +69,9 @@ impl SeenConnections {
     pub(crate) fn open(&self) -> OpenConnections {
         let table = self.table.clone();
         Arc::new(move |most| {
-            let rows = table.rows();
+            let rows = table.0.lock();
             (rows.iter().take(most).map(|(conn, row)| row.listed(*conn)).collect(), rows.len())
         })
-    }
-}
-
-impl ConnectionTable {
-    fn rows(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<OpenConnection>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,7 +93,7 @@ impl Observer for SeenConnections {
         if let Some(log) = &self.log {
             let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
             let row = Arc::new(OpenConnection { peer: conn.peer.to_string(), since: Instant::now(), up, down });
-            self.table.rows().insert(conn.id.0, Arc::clone(&row));
+            self.table.0.lock().insert(conn.id.0, Arc::clone(&row));
             self.own.insert(conn.id.0, row);
             log.append(conn.id.0, opened_json(conn));
         }
@@ -128,7 +123,7 @@ impl Observer for SeenConnections {
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         if let Some(log) = &self.log {
             self.own.remove(&conn.id.0);
-            self.table.rows().remove(&conn.id.0);
+            self.table.0.lock().remove(&conn.id.0);
             log.append(conn.id.0, closed_json(conn, how));
         }
         self.console.closed(conn, how);

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use resound::Handle;
 
 use crate::units::counted;
@@ -70,7 +71,7 @@ impl ServiceNotifier {
             // The process that this one has replaced may have been silent for almost as long.
             let alive = if state.watchdog.is_some() { "\nWATCHDOG=1" } else { "" };
             state.send(&format!("READY=1\nSTATUS={status}{alive}"));
-            *state.status() = status;
+            *state.status.lock() = status;
         }
     }
 
@@ -89,7 +90,7 @@ impl ServiceNotifier {
         if let Some(state) = &self.0 {
             let status = format!("Shutting down: {}", counted(open as u64, "open connection"));
             state.send(&format!("STOPPING=1\nSTATUS={status}"));
-            *state.status() = status;
+            *state.status.lock() = status;
         }
     }
 
@@ -111,7 +112,7 @@ impl ServiceNotifier {
         loop {
             // A worker that is stuck does not acknowledge this, and nothing is sent.
             handle.heartbeat().await;
-            let (open, status) = (counted(handle.clients() as u64, "open connection"), state.status().clone());
+            let (open, status) = (counted(handle.clients() as u64, "open connection"), state.status.lock().clone());
             state.send(&format!("WATCHDOG=1\nSTATUS={status} ({open})"));
             tokio::time::sleep(interval).await;
         }
@@ -123,17 +124,13 @@ impl Drop for Reloading {
         if let Some(state) = &self.0.0
             && state.reloads.fetch_sub(1, Relaxed) == 1
         {
-            let status = state.status().clone();
+            let status = state.status.lock().clone();
             state.send(&format!("READY=1\nSTATUS={status}"));
         }
     }
 }
 
 impl NotifyState {
-    fn status(&self) -> std::sync::MutexGuard<'_, String> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn send(&self, message: &str) {
         if self.is_silent.load(Relaxed) {
             return;

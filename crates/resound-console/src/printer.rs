@@ -6,9 +6,11 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::sink::{self, Destination, OutputSink, Unwritten};
 
@@ -116,7 +118,7 @@ impl Printer {
             return;
         }
         let lane = &self.lanes[lane % self.lanes.len()];
-        let mut lane = lock(lane);
+        let mut lane = lane.lock();
         let most = if weight == EventWeight::Message { LANE } else { LANE + RESERVE };
         if lane.bytes.len() < most {
             write(&mut lane.bytes);
@@ -133,13 +135,13 @@ impl Printer {
 
     /// Appends to the lines that are written last.
     pub(crate) fn last_lines(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut lock(&self.last_lines));
+        write(&mut self.last_lines.lock());
         self.wake();
     }
 
     /// Returns once everything printed before is written, or after `patience`.
     pub(crate) async fn settled(self: &Arc<Self>, patience: Duration) {
-        let started = lock(&self.start).is_none();
+        let started = self.start.lock().is_none();
         // The current round may have passed a lane already; the next one visits all of them.
         let wanted = self.rounds.load(Ordering::SeqCst) + 2;
         let until = Instant::now() + patience;
@@ -155,7 +157,7 @@ impl Printer {
 
     /// Wakes the thread, or starts it.
     pub fn wake(self: &Arc<Self>) {
-        let start = lock(&self.start).take();
+        let start = self.start.lock().take();
         if let Some((mut sink, end)) = start {
             let printer = Arc::clone(self);
             let carry = move || {
@@ -238,8 +240,8 @@ impl Printer {
 
     /// Takes the bytes of a lane. Its lines are under way from then on.
     fn take(&self, lane: &Mutex<Lane>, into: &mut Vec<u8>) -> SkippedEvents {
-        let mut under_way = lock(&self.under_way);
-        let mut locked = lock(lane);
+        let mut under_way = self.under_way.lock();
+        let mut locked = lane.lock();
         let skipped = std::mem::take(&mut locked.skipped);
         std::mem::swap(&mut locked.bytes, into);
         drop(locked);
@@ -248,8 +250,8 @@ impl Printer {
     }
 
     fn take_last_lines(&self) -> Vec<u8> {
-        let mut under_way = lock(&self.under_way);
-        let last = std::mem::take(&mut *lock(&self.last_lines));
+        let mut under_way = self.under_way.lock();
+        let last = std::mem::take(&mut *self.last_lines.lock());
         *under_way += sink::count(&last);
         last
     }
@@ -269,7 +271,7 @@ impl Printer {
             Err(Some(unwritten)) => lines.min(sink::count(text) - unwritten.lines),
             _ => lines,
         };
-        *lock(&self.under_way) -= taken;
+        *self.under_way.lock() -= taken;
         written
     }
 
@@ -291,18 +293,14 @@ impl Printer {
 
     /// Lines that wait or are under way.
     fn unwritten(&self) -> u64 {
-        let under_way = lock(&self.under_way);
+        let under_way = self.under_way.lock();
         let waiting = |lane: &Mutex<Lane>| {
-            let lane = lock(lane);
+            let lane = lane.lock();
             sink::count(&lane.bytes) + lane.skipped.all()
         };
-        let last = sink::count(&lock(&self.last_lines));
+        let last = sink::count(&self.last_lines.lock());
         *under_way + self.lanes.iter().map(waiting).sum::<u64>() + last
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SkippedEvents {
@@ -322,7 +320,7 @@ impl FinalFlush {
     /// maximum: it may have taken a part of the last write.
     pub fn finish(self, patience: Duration) -> Option<Unwritten> {
         let printer = &self.printer;
-        if lock(&printer.start).is_some() {
+        if printer.start.lock().is_some() {
             return None; // nothing was printed
         }
         printer.closing.store(true, Ordering::SeqCst);

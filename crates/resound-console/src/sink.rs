@@ -96,8 +96,10 @@ pub(crate) fn count(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Arc, Mutex};
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -107,7 +109,7 @@ mod tests {
 
     impl Write for Small {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (file, room) = &mut *self.0.lock().unwrap();
+            let (file, room) = &mut *self.0.lock();
             let n = bytes.len().min(*room - file.len());
             file.extend_from_slice(&bytes[..n]);
             if n == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(n) }
@@ -119,7 +121,7 @@ mod tests {
 
     impl Destination for Small {
         fn length(&self) -> Option<u64> {
-            Some(self.0.lock().unwrap().0.len() as u64)
+            Some(self.0.lock().0.len() as u64)
         }
     }
 
@@ -130,7 +132,7 @@ mod tests {
         for room in 0..lines.len() {
             for empties in [false, true] {
                 let small = Small::default();
-                small.0.lock().unwrap().1 = room;
+                small.0.lock().1 = room;
                 let mut sink = OutputSink::new(small.clone(), |_| {
                     REPORTS.fetch_add(1, Ordering::Relaxed);
                 });
@@ -139,7 +141,7 @@ mod tests {
                 let written = sink.write(lines, || {
                     tries.set(tries.get() + 1);
                     if tries.get() == 3 {
-                        let (file, room) = &mut *small.0.lock().unwrap();
+                        let (file, room) = &mut *small.0.lock();
                         *room = 100;
                         if empties {
                             file.clear();
@@ -149,7 +151,7 @@ mod tests {
                 });
                 assert!(written.is_ok());
                 assert_eq!((REPORTS.load(Ordering::Relaxed), tries.get()), (1, 3), "once, and tried again");
-                let file = small.0.lock().unwrap().0.clone();
+                let file = small.0.lock().0.clone();
                 let start =
                     if empties { lines[..room].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1) } else { 0 };
                 assert_eq!(String::from_utf8_lossy(&file), String::from_utf8_lossy(&lines[start..]), "room for {room}");
@@ -160,7 +162,7 @@ mod tests {
     #[test]
     fn lines_given_up_are_counted() {
         let small = Small::default();
-        small.0.lock().unwrap().1 = 5;
+        small.0.lock().1 = 5;
         let Err(Some(unwritten)) = OutputSink::new(small, |_| {}).write(b"one\ntwo\nthree\n", || false) else {
             panic!("there was no room")
         };

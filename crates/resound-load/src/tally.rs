@@ -1,10 +1,10 @@
 //! [`Tally`]: the statistics of one worker's connections, collected tick by tick.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::backlog::UnfinishedMessages;
 use super::{Bounds, Counts, Failure, Interval, Latency, LoadFailure, Record};
@@ -99,7 +99,7 @@ impl Tallies {
 
     /// The tally of the worker with this number.
     pub(super) fn of(&self, worker: usize) -> MutexGuard<'_, Box<Tally>> {
-        lock(&self.tallies[worker % self.tallies.len()])
+        self.tallies[worker % self.tallies.len()].lock()
     }
 
     /// When a message was last sent or answered, up to the last collection.
@@ -109,15 +109,15 @@ impl Tallies {
 
     /// The statistics since the last call, and the first failures among them.
     pub(super) fn collect(&self) -> (Interval, Vec<Failure>) {
-        let mut spare = lock(&self.spare);
+        let mut spare = self.spare.lock();
         let (mut sum, mut failures) = (Interval::default(), Vec::new());
         for tally in &self.tallies {
-            std::mem::swap(&mut *lock(tally), &mut *spare);
+            std::mem::swap(&mut *tally.lock(), &mut *spare);
             sum.add(&spare.take());
             self.last_activity.fetch_max(spare.last_activity, Relaxed);
             failures.append(&mut spare.failures);
-            lock(&self.unfinished).append(&mut spare.unfinished);
-            lock(&self.waits).add(&spare.waits.take());
+            self.unfinished.lock().append(&mut spare.unfinished);
+            self.waits.lock().add(&spare.waits.take());
         }
         failures.sort_by_key(|failure| failure.at);
         failures.truncate(Record::FAILURES);
@@ -126,17 +126,13 @@ impl Tallies {
 
     /// Takes the collected waits that may be stalls.
     pub(super) fn take_waits(&self) -> Latency {
-        std::mem::take(&mut lock(&self.waits))
+        std::mem::take(&mut self.waits.lock())
     }
 
     /// Takes the collected unfinished messages.
     pub(super) fn take_unfinished(&self) -> UnfinishedMessages {
-        std::mem::take(&mut lock(&self.unfinished))
+        std::mem::take(&mut self.unfinished.lock())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<resound::CloseReason> for LoadFailure {

@@ -1,9 +1,11 @@
 //! [`Sessions`]: what a server remembers of the connections that clients ask about.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::facts::SessionLog;
 
@@ -35,10 +37,6 @@ pub(super) struct PlayedSession {
     began: Instant,
     log: Mutex<SessionLog>,
     goes: AtomicBool,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sessions {
@@ -75,7 +73,7 @@ impl Sessions {
         let log = SessionLog { instance: self.0.instance.clone(), known: true, ..SessionLog::default() };
         let session = Arc::new(PlayedSession { began: now, log: Mutex::new(log), goes: AtomicBool::new(false) });
         let Some(name) = name else { return session };
-        let mut table = locked(&self.0.table);
+        let mut table = self.0.table.lock();
         if table.named.insert(name.into(), Arc::clone(&session)).is_none() {
             table.order.push_back(name.into());
         }
@@ -89,16 +87,16 @@ impl Sessions {
 
     /// What became of a session.
     pub(super) fn log(&self, name: &str, now: Instant) -> SessionLog {
-        let session = locked(&self.0.table).named.get(name).cloned();
+        let session = self.0.table.lock().named.get(name).cloned();
         match session {
-            Some(session) => SessionLog { now_ms: session.age_ms(now), ..locked(&session.log).clone() },
+            Some(session) => SessionLog { now_ms: session.age_ms(now), ..session.log.lock().clone() },
             None => SessionLog { instance: self.0.instance.clone(), ..SessionLog::default() },
         }
     }
 
     /// Ends the hold of a session.
     pub(super) fn go(&self, name: &str) {
-        if let Some(session) = locked(&self.0.table).named.get(name) {
+        if let Some(session) = self.0.table.lock().named.get(name) {
             session.goes.store(true, Ordering::Relaxed);
         }
     }
@@ -106,7 +104,7 @@ impl Sessions {
 
 impl PlayedSession {
     pub(super) fn log(&self) -> MutexGuard<'_, SessionLog> {
-        locked(&self.log)
+        self.log.lock()
     }
 
     pub(super) fn goes(&self) -> bool {

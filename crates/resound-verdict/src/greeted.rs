@@ -1,8 +1,9 @@
 //! [`Greeted`]: who has answered in a run.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use resound_probe::FarHello;
 
 /// The servers that have greeted so far, and the names of those that were asked about a connection.
@@ -19,18 +20,18 @@ impl Greeted {
     const LONGEST: usize = 64;
 
     pub(crate) fn add(&self, hello: &FarHello) {
-        let mut all = self.greeted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.greeted.lock();
         if all.len() < Self::MOST {
             all.push(hello.clone());
         }
     }
 
     pub(crate) fn all(&self) -> Vec<FarHello> {
-        self.greeted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.greeted.lock().clone()
     }
 
     pub(crate) fn add_asked(&self, instance: &str) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         let is_name = (1..=Self::LONGEST).contains(&instance.len());
         if is_name && asked.len() < Self::MOST && !asked.contains(instance) {
             asked.insert(instance.into());
@@ -38,6 +39,6 @@ impl Greeted {
     }
 
     pub(crate) fn asked(&self) -> BTreeSet<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.asked.lock().clone()
     }
 }

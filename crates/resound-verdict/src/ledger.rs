@@ -1,8 +1,10 @@
 //! [`ConnectionLedger`]: what became of the connections of a run, for the check of resets.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::symptom::{NoHello, Symptom};
 use resound_probe::{SessionLog, Step};
@@ -80,7 +82,7 @@ impl ConnectionLedger {
     }
 
     pub(crate) fn add(&self, line: LedgerLine) {
-        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lines.lock();
         if lines.len() < MOST {
             lines.push(line);
         }
@@ -102,7 +104,7 @@ impl ConnectionLedger {
 
     /// A connection has carried bytes, and this is what went wrong.
     pub(crate) fn moved(&self, symptom: Option<&Symptom>) {
-        let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damage = self.0.damage.lock();
         damage.connections += 1;
         if let Some(symptom) = symptom.filter(|symptom| symptom.changed().is_some())
             && damage.symptoms.len() < MOST
@@ -117,24 +119,24 @@ impl ConnectionLedger {
         if let Some(symptom @ Symptom::Closed { .. }) = symptom
             && !self.0.is_apart
         {
-            let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut damage = self.0.damage.lock();
             damage.symptoms.push(symptom.clone());
         }
     }
 
     /// So many connections met no far end.
     pub(crate) fn missed(&self, count: usize, symptom: &Symptom) {
-        let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damage = self.0.damage.lock();
         damage.unmet += count;
         damage.first_unmet.get_or_insert_with(|| symptom.clone());
     }
 
     pub(crate) fn damage(&self) -> DamageSeen {
-        self.0.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.damage.lock().clone()
     }
 
     pub(crate) fn lines(&self) -> Vec<LedgerLine> {
-        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lines.lock().clone()
     }
 }
 

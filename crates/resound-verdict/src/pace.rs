@@ -1,8 +1,9 @@
 //! [`ConnectPace`]: no more connections a second than the path answers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::time::sleep_until;
 
 /// The time between the starts of two connections: none, or the same for all clones.
@@ -31,7 +32,7 @@ impl ConnectPace {
 impl PacedStarts {
     /// The next free start. One that is given up stays unused.
     fn take(&self, now: Instant) -> Instant {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next.lock();
         let start = (*next).max(now);
         *next = start + self.interval;
         start

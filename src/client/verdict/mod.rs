@@ -13,9 +13,10 @@ mod view;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound_console::json;
 
 use anyhow::Result;
@@ -78,10 +79,6 @@ struct TestRun<'a> {
 }
 
 impl<'a> TestRun<'a> {
-    fn view(&self) -> MutexGuard<'_, TestView<'a>> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The whole test; `Some` where it was cut short.
     async fn all(&self, start: Instant) -> Result<Option<CutShort>> {
         let deadline = self.plan.timeout.and_then(|limit| start.checked_add(limit));
@@ -97,7 +94,7 @@ impl<'a> TestRun<'a> {
         if self.task.has_messages || waits || is_bound {
             let begun = async {
                 let stream = within(self.plan.timeout, self.plan.connect(start)).await?;
-                self.view().connected(stream.peer().to_string());
+                self.view.lock().connected(stream.peer().to_string());
                 if self.task.has_messages { self.messages(stream, start).await } else { Ok(()) }
             };
             match begun.await {
@@ -122,7 +119,7 @@ impl<'a> TestRun<'a> {
             return Ok(None);
         }
         if let Some(most) = path.connections {
-            self.view().print(&format!("cap: up to {most} connections at once, which are closed again\n"));
+            self.view.lock().print(&format!("cap: up to {most} connections at once, which are closed again\n"));
         }
         tokio::select! {
             () = self.path(&path, start) => Ok(None),
@@ -132,7 +129,7 @@ impl<'a> TestRun<'a> {
 
     async fn messages(&self, stream: Stream, start: Instant) -> Result<()> {
         let (mut output, mut nowhere) = (ResultOutput, io::sink());
-        let has_text = self.view().has_text();
+        let has_text = self.view.lock().has_text();
         let out: &mut (dyn Write + Send) = if has_text { &mut output } else { &mut nowhere };
         let first_word = self.path_of(None).first_word();
         let tested = check::run(self.plan, stream, self.task.expect, first_word, start, out).await;
@@ -140,7 +137,7 @@ impl<'a> TestRun<'a> {
             Ok(ended) => ended,
             Err(error) if is_of_tls_on_its_way(&error) => return Err(error),
             Err(error) => {
-                self.view().add(TestedCheck::new(MESSAGES, CheckVerdict::Error, format!("{error:#}")));
+                self.view.lock().add(TestedCheck::new(MESSAGES, CheckVerdict::Error, format!("{error:#}")));
                 return Err(error);
             }
         };
@@ -163,7 +160,7 @@ impl<'a> TestRun<'a> {
                 TestedCheck { tries, ok, evidence, ..TestedCheck::new(MESSAGES, verdict, summary) }
             }
         };
-        self.view().add(check);
+        self.view.lock().add(check);
         Ok(())
     }
 
@@ -189,7 +186,7 @@ impl<'a> TestRun<'a> {
             // It is no server of messages, or the path's checks say why there is no connection.
             _ => return,
         };
-        self.view().add_instead(check);
+        self.view.lock().add_instead(check);
     }
 
     /// A server's certificate may be too large for the path. In the smallest segments it comes.
@@ -202,7 +199,7 @@ impl<'a> TestRun<'a> {
 
     /// TLS did not come about, or broke, in the messages.
     fn not_sent(&self, error: &anyhow::Error) {
-        let mut view = self.view();
+        let mut view = self.view.lock();
         if view.has_text() {
             say(&format!("{error:#}"));
         }
@@ -234,31 +231,31 @@ impl<'a> TestRun<'a> {
 
     async fn path(&self, selection: &PathSelection, start: Instant) {
         let path = self.path_of(Some(selection));
-        self.view().expect(path.checks().collect());
+        self.view.lock().expect(path.checks().collect());
         // `connect` says why the others cannot be tried.
         let path = match selection.only.is_empty() {
             true => path,
             false => path.only(selection.only.iter().copied().chain([CheckId::Connect])),
         };
-        let tell = |progress: resound_verdict::Progress<'_>| self.view().on(progress);
+        let tell = |progress: resound_verdict::Progress<'_>| self.view.lock().on(progress);
         let mut checks = std::pin::pin!(path.check_and_tell(&tell));
         let mut ticks = tokio::time::interval(TICK);
         let reports = loop {
             tokio::select! {
                 reports = &mut checks => break reports,
-                _ = ticks.tick() => self.view().tick(),
+                _ = ticks.tick() => self.view.lock().tick(),
             }
         };
         let answers = |report: &PathReport| matches!(report.far, FarKind::Probe | FarKind::Echo | FarKind::Reply);
         if reports.iter().any(answers) {
             self.messages_again(start).await;
         }
-        self.view().finish(&reports);
+        self.view.lock().finish(&reports);
     }
 
     /// The checks of the path are left out, and why.
     fn skip_path(&self, why: &str) {
-        let mut view = self.view();
+        let mut view = self.view.lock();
         for id in CheckId::ALL {
             view.add(TestedCheck::new(id.name(), CheckVerdict::Skip, why));
         }
@@ -283,17 +280,17 @@ impl<'a> TestRun<'a> {
                     text +=
                         &format!("self-check: {} is left out: {verdict} on loopback: {}\n", check.id, check.summary);
                     path.skip.push(check.id);
-                    self.view().left_out.push(check.id);
+                    self.view.lock().left_out.push(check.id);
                 }
             }
         }
-        self.view().print(&format!("self-check: {passed} checks pass against a server of this program\n{text}\n"));
+        self.view.lock().print(&format!("self-check: {passed} checks pass against a server of this program\n{text}\n"));
         Ok(())
     }
 
     /// Prints the verdict, and saves the reports.
     fn conclude(&self, ended: Result<Option<CutShort>>) -> Result<ExitCode> {
-        let mut view = self.view();
+        let mut view = self.view.lock();
         let error = match ended {
             Ok(None) => None,
             Ok(Some(why)) => {

@@ -134,7 +134,7 @@ fn last_words_that_cannot_be_written_are_counted_with_all_that_waits_by_then() {
                 return Ok(bytes.len());
             }
             let printer = self.0.get().unwrap();
-            assert!(printer.last_lines.try_lock().is_ok(), "a thread that has last words would hang");
+            assert!(printer.last_lines.try_lock().is_some(), "a thread that has last words would hang");
             printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"late\n"));
             Err(io::ErrorKind::StorageFull.into())
         }

@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Output};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketType, bind, connect, listen, sockopt};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -25,7 +26,7 @@ pub(super) struct Requests(pub(super) Arc<Mutex<LabChannel>>);
 
 impl Requests {
     fn ask(&self, request: &LabRequest, descriptors: &[BorrowedFd<'_>]) -> io::Result<(i32, Option<OwnedFd>)> {
-        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = self.0.lock();
         channel.send(&request.encode(), descriptors)?;
         let (answer, mut sockets) = channel.receive()?.ok_or_else(ended)?;
         let number = answer.try_into().map(i32::from_ne_bytes).map_err(|_| io::ErrorKind::InvalidData)?;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -65,7 +65,7 @@ pub(crate) fn start(settings: LabSettings) -> Result<Lab, LabError> {
     })?;
     let Started { channel, init } = starts.recv().map_err(|_| LabError::Ended)??;
     let owned = channel.as_fd().try_clone_to_owned()?;
-    let requests = Requests(Arc::new(Mutex::new(channel)));
+    let requests = Requests(Arc::new(parking_lot::Mutex::new(channel)));
     let ends = Side::BOTH.map(|side| LabEnd { side, requests: requests.clone() });
     Ok(Lab { ends, router: Some(router), channel: owned, stop, init })
 }

@@ -9,9 +9,9 @@ mod rows;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use parking_lot::Mutex;
 use planted::Planted;
 use row::{Row, Way};
 
@@ -58,13 +58,13 @@ fn run(rows: &[&(Row, Way)], at_once: usize) -> Vec<String> {
             scope.spawn(|| {
                 while let Some((row, way)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Some(text) = difference(row, *way) {
-                        differences.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                        differences.lock().push(text);
                     }
                 }
             });
         }
     });
-    differences.into_inner().unwrap_or_else(PoisonError::into_inner)
+    differences.into_inner()
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use resound_proto::{Endpoint, Handshake};
 use tokio::sync::Notify;
 
@@ -87,7 +88,7 @@ impl ConnectionLimit {
 
     /// Sets how many connections there may be. More stay until they end by themselves.
     pub(crate) fn set_most(&self, most: usize) {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.taken.lock();
         self.most.store(most, Relaxed);
         drop(taken);
         self.freed.notify_all();
@@ -104,7 +105,7 @@ impl ConnectionLimit {
     }
 
     pub(crate) fn taken(&self) -> usize {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.taken.lock()
     }
 
     /// Free places.
@@ -120,8 +121,7 @@ impl ConnectionLimit {
 
     /// Returns once a place may have become free, or after `limit`.
     pub(crate) fn wait(&self, limit: Duration) {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.freed.wait_timeout(taken, limit));
+        self.freed.wait_for(&mut self.taken.lock(), limit);
     }
 
     /// As [`ConnectionLimit::wait`], for tasks.
@@ -154,7 +154,7 @@ impl ConnectionPermit {
         if self.has_worker() {
             return true;
         }
-        let mut taken = self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.limit.taken.lock();
         if *taken >= self.limit.most() {
             return false;
         }
@@ -189,7 +189,7 @@ impl ConnectionPermit {
         if self.listener() == Self::DIALLED {
             return;
         }
-        *self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.limit.taken.lock() -= 1;
         self.limit.freed.notify_all();
         self.limit.freed_async.notify_one();
     }

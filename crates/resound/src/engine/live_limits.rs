@@ -1,8 +1,9 @@
 //! [`LiveLimits`]: the limits of the next connection.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use resound_proto::Limits;
 
 /// The limits that the next connection gets, which may change while a server runs. A connection
@@ -22,11 +23,11 @@ impl LiveLimits {
     }
 
     pub(crate) fn get(&self) -> Arc<Limits> {
-        Arc::clone(&self.0.limits.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.limits.read())
     }
 
     pub(crate) fn set(&self, limits: Limits) {
-        *self.0.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+        *self.0.limits.write() = Arc::new(limits);
         self.0.has_changed.store(true, Relaxed);
     }
 

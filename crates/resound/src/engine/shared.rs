@@ -2,10 +2,11 @@
 
 use std::io;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Handshake, Observer, Service, ServiceSource};
 use tokio::sync::Notify;
 
@@ -266,13 +267,13 @@ pub(crate) struct Latch {
 
 impl Latch {
     pub(crate) fn is_open(&self) -> bool {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.open.lock()
     }
 
     pub(crate) fn wait(&self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         while !*open {
-            open = self.opened.wait(open).unwrap_or_else(PoisonError::into_inner);
+            self.opened.wait(&mut open);
         }
     }
 
@@ -295,7 +296,7 @@ pub(crate) struct RunGuard(pub(crate) Arc<Latch>);
 
 impl Drop for RunGuard {
     fn drop(&mut self) {
-        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.0.open.lock() = true;
         self.0.opened.notify_all();
         self.0.opened_async.notify_waiters();
     }

@@ -19,10 +19,11 @@ mod receive_buffer;
 
 use std::io;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound_proto::ConnId;
 
 use super::accept::{AcceptError, BACK_OFF};
@@ -109,7 +110,7 @@ impl ThreadSet {
 impl EngineControl for ThreadSet {
     fn drain(&self, deadline: Instant) {
         self.signals.drain.begin(deadline);
-        self.unlistened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.unlistened.lock().take();
     }
 
     fn wake(&self, conn: ConnId) {
@@ -122,7 +123,7 @@ impl EngineControl for ThreadSet {
 
     fn unlisten(&self, stopped: Acknowledgement) {
         if !self.signals.drain.begun() {
-            *self.unlistened.lock().unwrap_or_else(PoisonError::into_inner) = self.running.upgrade();
+            *self.unlistened.lock() = self.running.upgrade();
         }
         for acceptor in self.signals.accepting().drain(..) {
             // A thread that has ended has given its listener up.
@@ -131,7 +132,7 @@ impl EngineControl for ThreadSet {
     }
 
     fn listen(&self, listeners: Vec<Listener>, report: ListenReport) {
-        let running = self.unlistened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.unlistened.lock().take();
         match running {
             Some(running) => report(self.accept_on(listeners, &running)),
             None => report(Ok(())), // it drains

@@ -4,9 +4,10 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use resound_proto::TlsInfo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream as ClientStream;
@@ -54,10 +55,6 @@ impl TlsStream {
     pub(super) fn plain(&self) -> &PlainStream {
         &self.plain
     }
-
-    fn tls(&self) -> MutexGuard<'_, ClientStream<SharedStream>> {
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for TlsStream {
@@ -67,7 +64,7 @@ impl fmt::Debug for TlsStream {
 }
 
 // A shutdown sends a close_notify, and then a FIN.
-forward_io!(&TlsStream, this => &mut *this.tls());
+forward_io!(&TlsStream, this => &mut *this.tls.lock());
 
 /// The plain stream below TLS.
 #[derive(Debug)]

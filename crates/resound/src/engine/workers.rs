@@ -3,14 +3,15 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 #[cfg(target_os = "linux")]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound_proto::ConnId;
 
 use super::accept_queue::AcceptedConnection;
@@ -74,7 +75,7 @@ impl<A: WorkerAlert> Inbox<A> {
 
     /// Returns whether the worker will see the command.
     pub(crate) fn send(&self, command: WorkerCommand) -> bool {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         if queue.closed {
             return false;
         }
@@ -96,7 +97,7 @@ impl<A: WorkerAlert> Inbox<A> {
     }
 
     pub(crate) fn take(&self) -> Vec<WorkerCommand> {
-        let queue = &mut *self.queue();
+        let queue = &mut *self.queue.lock();
         queue.woken.clear();
         queue.wakes_all = false;
         std::mem::take(&mut queue.commands)
@@ -108,15 +109,11 @@ impl<A: WorkerAlert> Inbox<A> {
 
     /// Refuses further commands, and drops those that wait.
     fn close(&self) {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         queue.closed = true;
         let rest = std::mem::take(&mut queue.commands);
         drop(queue);
         drop(rest); // their connections may hold permits that others wait for
-    }
-
-    fn queue(&self) -> MutexGuard<'_, InboxQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,10 @@
 //! [`HandshakeLimit`]: how many handshakes may be under way at once, and the queue behind them.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use resound_proto::HandshakePlace;
 
 /// Counts the handshakes of one server. Handshakes above the limit wait in the order of their
@@ -28,15 +29,11 @@ impl HandshakeLimit {
 
     /// Joins at the end of the queue.
     pub(crate) fn join(self: &Arc<Self>) -> HandshakePermit {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let ticket = state.next;
         state.next += 1;
         state.waiting.insert(ticket);
         HandshakePermit { all: Arc::clone(self), ticket: Some(ticket) }
-    }
-
-    fn state(&self) -> MutexGuard<'_, HandshakeQueue> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -52,7 +49,7 @@ impl HandshakePlace for HandshakePermit {
     /// A handshake near the head of the queue is asked to come back sooner.
     fn is_granted(&mut self) -> Result<(), Duration> {
         let Some(ticket) = self.ticket else { return Ok(()) };
-        let mut state = self.all.state();
+        let mut state = self.all.state.lock();
         let free = self.all.most.saturating_sub(state.under_way);
         if state.waiting.iter().take(free).any(|&first| first == ticket) {
             state.waiting.remove(&ticket);
@@ -69,7 +66,7 @@ impl HandshakePlace for HandshakePermit {
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        let mut state = self.all.state();
+        let mut state = self.all.state.lock();
         match self.ticket {
             None => state.under_way -= 1,
             Some(ticket) => drop(state.waiting.remove(&ticket)),
@@ -100,6 +97,6 @@ mod tests {
         );
         drop(permits);
         assert!(all.join().is_granted().is_ok());
-        assert_eq!(all.state().waiting.len(), 0);
+        assert_eq!(all.state.lock().waiting.len(), 0);
     }
 }

@@ -1,8 +1,9 @@
 //! [`TlsServer`]: the TLS settings that the connections of a server share.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use resound_proto::{AskedName, ServerSession};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
@@ -133,14 +134,14 @@ impl TlsServer {
     /// As [`TlsServer::new`]; the old settings then stay.
     pub fn replace(&self, settings: &TlsServerSettings) -> Result<(), Error> {
         let config = Arc::new(settings.config()?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        *self.current.write() = config;
         Ok(())
     }
 }
 
 impl From<&TlsServer> for ServerSession {
     fn from(server: &TlsServer) -> Self {
-        let mut config = ServerConfig::clone(&server.current.read().unwrap_or_else(PoisonError::into_inner));
+        let mut config = ServerConfig::clone(&server.current.read());
         let name = Arc::new(AskedName::before(Arc::clone(&config.cert_resolver)));
         config.cert_resolver = Arc::<AskedName>::clone(&name);
         let handshakes = Arc::clone(&server.handshakes);

@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use parking_lot::{Mutex, RwLock};
 use resound_proto::{ConnInfo, Endpoint, Refusal};
 
 use super::list::AccessList;
@@ -65,11 +66,11 @@ impl AccessControl {
         match access.max_per_ip {
             Some(most) => {
                 let sources = self.sources.get_or_init(|| Mutex::new(SourceCounts::new(most)));
-                lock(sources).set_most(most);
+                sources.lock().set_most(most);
             }
-            None => self.sources.get().into_iter().for_each(|sources| lock(sources).set_most(NonZeroU32::MAX)),
+            None => self.sources.get().into_iter().for_each(|sources| sources.lock().set_most(NonZeroU32::MAX)),
         }
-        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = self.rules.write();
         let same = rules.rate.take().filter(|(rate, _)| Some(*rate) == access.connect_rate);
         let new = AccessRules::of(&mut access, now);
         *rules = AccessRules { rate: same.or(new.rate), ..new };
@@ -85,7 +86,7 @@ impl AccessControl {
             Endpoint::Tcp(address) if !self.behind_proxies => Some(address.ip()),
             _ => None,
         };
-        let slot = self.sources.get().map_or(0, |sources| lock(sources).reserve());
+        let slot = self.sources.get().map_or(0, |sources| sources.lock().reserve());
         if address.is_some_and(|address| self.check(listener, address, slot, now).is_err()) {
             self.release(slot);
             return None;
@@ -106,14 +107,14 @@ impl AccessControl {
         self.judge(address, slot, now).inspect_err(|&refusal| {
             let at = usize::from(listener).min(self.refused.len() - 1);
             self.refused[at][refusal as usize].fetch_add(1, Relaxed);
-            if let Some(more) = lock(&self.logs[refusal as usize]).line(now) {
+            if let Some(more) = self.logs[refusal as usize].lock().line(now) {
                 tracing::warn!("refused {address}: {refusal}{more}");
             }
         })
     }
 
     fn judge(&self, address: IpAddr, slot: u32, now: Instant) -> Result<(), Refusal> {
-        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        let rules = self.rules.read();
         if !rules.list.admits(address) {
             return Err(Refusal::Denied);
         }
@@ -121,11 +122,11 @@ impl AccessControl {
         // Before the rate: a source at its limit uses up none of its rate.
         // A connection that was accepted before the first such limit has no slot.
         let sources = self.sources.get().filter(|_| slot != 0);
-        if sources.is_some_and(|sources| !lock(sources).count(slot, source)) {
+        if sources.is_some_and(|sources| !sources.lock().count(slot, source)) {
             return Err(Refusal::MaxPerIp);
         }
-        if rules.rate.as_ref().is_some_and(|(_, limiter)| !lock(limiter).take(source, now)) {
-            sources.into_iter().for_each(|sources| lock(sources).uncount(slot));
+        if rules.rate.as_ref().is_some_and(|(_, limiter)| !limiter.lock().take(source, now)) {
+            sources.into_iter().for_each(|sources| sources.lock().uncount(slot));
             return Err(Refusal::ConnectRate);
         }
         Ok(())
@@ -133,7 +134,7 @@ impl AccessControl {
 
     /// The connection with this slot has ended.
     pub(crate) fn release(&self, slot: u32) {
-        self.sources.get().filter(|_| slot != 0).into_iter().for_each(|sources| lock(sources).release(slot));
+        self.sources.get().filter(|_| slot != 0).into_iter().for_each(|sources| sources.lock().release(slot));
     }
 
     /// How many connections of a listener were refused, by [`Refusal`].
@@ -141,8 +142,4 @@ impl AccessControl {
         let of_listener = self.refused.get(usize::from(listener));
         std::array::from_fn(|at| of_listener.map_or(0, |refused| refused[at].load(Relaxed)))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound_faults::{ClientAdmission, ConnectionFaults, Effect, EffectValue, FaultEvent, FaultKind, FaultSpec, Role};
 use resound_proto::{ConnInfo, Endpoint};
 
@@ -97,8 +98,8 @@ impl LiveFaults {
 
     fn put(&self, spec: FaultSpec, seed: u64, least: u64) -> Result<u64, Error> {
         spec.check_for(self.0.role).map_err(Error::Faults)?;
-        let mut settings = self.settings();
-        let running = self.running().upgrade();
+        let mut settings = self.0.settings.lock();
+        let running = self.0.running.lock().upgrade();
         let closed = settings.last().map_or((false, false), |last| closed_listeners(&last.spec));
         if running.is_some() && closed_listeners(&spec) != closed {
             return Err(Error::ListenerFaults);
@@ -111,31 +112,23 @@ impl LiveFaults {
         let from = from.max(least);
         settings.push(FaultSetting { from, seed, spec: Arc::new(spec) });
         // Clients that are delayed already keep their time; the new rate applies from the next on.
-        *self.0.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.turn.lock() = None;
         Ok(from)
     }
 
     /// What holds for the next connection.
     #[must_use]
     pub fn get(&self) -> FaultSetting {
-        let settings = self.settings();
-        let next = self.running().upgrade().map_or(1, |shared| shared.next.load(Relaxed));
+        let settings = self.0.settings.lock();
+        let next = self.0.running.lock().upgrade().map_or(1, |shared| shared.next.load(Relaxed));
         let holds = settings.iter().rev().find(|setting| setting.from <= next).cloned();
         holds.unwrap_or_else(|| FaultSetting { from: 1, seed: 0, spec: Arc::default() })
-    }
-
-    fn settings(&self) -> MutexGuard<'_, Vec<FaultSetting>> {
-        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn running(&self) -> MutexGuard<'_, Weak<Shared>> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A relay or a server has started with these faults. One after the other may: each counts its
     /// connections from 1.
     pub(crate) fn run(&self, shared: &Arc<Shared>) {
-        *self.running() = Arc::downgrade(shared);
+        *self.0.running.lock() = Arc::downgrade(shared);
     }
 
     /// What becomes of a client, counted as served until [`LiveFaults::leave`].
@@ -143,7 +136,7 @@ impl LiveFaults {
         let live = self.0.live.fetch_add(1, Relaxed);
         let number = client.id.0;
         let FaultSetting { seed, spec, .. } = {
-            let settings = self.settings();
+            let settings = self.0.settings.lock();
             settings.iter().rev().find(|setting| setting.from <= number).cloned()?
         };
         if spec.is_empty() {
@@ -190,7 +183,7 @@ impl LiveFaults {
 
     /// Can this program cause all of the faults?
     pub(crate) fn check_for(&self, role: Role) -> Result<(), Error> {
-        self.settings().iter().try_for_each(|setting| setting.spec.check_for(role)).map_err(Error::Faults)
+        self.0.settings.lock().iter().try_for_each(|setting| setting.spec.check_for(role)).map_err(Error::Faults)
     }
 
     /// Whether the faults close listeners when the server starts: clients are refused, or left in
@@ -202,14 +195,14 @@ impl LiveFaults {
 
     /// Whether clients are to be refused, or left in the backlog.
     pub(crate) fn listener(&self) -> (bool, bool) {
-        self.settings().last().map_or((false, false), |last| closed_listeners(&last.spec))
+        self.0.settings.lock().last().map_or((false, false), |last| closed_listeners(&last.spec))
     }
 }
 
 impl FaultTable {
     /// How long a client waits for its turn, at so many a second.
     fn wait_for_turn(&self, rate: u32, now: Instant) -> Duration {
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = self.turn.lock();
         let at = turn.map_or(now, |turn| turn.max(now));
         *turn = at.checked_add(Duration::from_secs(1) / rate.max(1));
         at.saturating_duration_since(now)
@@ -232,13 +225,13 @@ mod tests {
         for number in 1..=1000 {
             faults.set_from(number, FaultSpec::default(), number).unwrap();
         }
-        assert_eq!(faults.settings().len(), 1000);
+        assert_eq!(faults.0.settings.lock().len(), 1000);
         assert_eq!((faults.get().from, faults.get().seed), (1, 1), "the first connection is the next one");
         // Earlier ones are not.
         for seed in 0..1000 {
             faults.set(FaultSpec::default(), seed).unwrap();
         }
-        assert!(faults.settings().len() < 1000 + KEPT + 2, "{}", faults.settings().len());
+        assert!(faults.0.settings.lock().len() < 1000 + KEPT + 2, "{}", faults.0.settings.lock().len());
         assert_eq!(faults.get().seed, 999);
     }
 }

@@ -1,8 +1,9 @@
 //! Tests of a service with faults on a connection without a socket, by a clock of their own.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound_faults::{ClientAdmission, FaultKind};
 use resound_proto::{
     Action, Chargen, CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Reply, Service, Then,
@@ -33,7 +34,7 @@ impl VirtualConnection {
         let injected = Arc::<Mutex<Vec<FaultKind>>>::default();
         let seen = Arc::clone(&injected);
         let observer = Arc::new(move |_: &ConnInfo, event: &resound_faults::FaultEvent| {
-            seen.lock().unwrap().push(event.kind);
+            seen.lock().push(event.kind);
         });
         let permit = ClientPermit::of(&LiveFaults::of_server());
         let service = FaultedService::new(client, Box::new(service), &info, limits, observer, permit);
@@ -101,7 +102,7 @@ impl VirtualConnection {
     }
 
     fn injected(&self) -> Vec<FaultKind> {
-        self.injected.lock().unwrap().clone()
+        self.injected.lock().clone()
     }
 }
 

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU8};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::slots::Slots;
@@ -79,12 +80,6 @@ impl TaskHandle {
     }
 }
 
-impl WokenTasks {
-    fn slots(&self) -> MutexGuard<'_, VecDeque<u32>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Wake for TaskHandle {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -94,7 +89,7 @@ impl Wake for TaskHandle {
         if self.is_woken.swap(true, AcqRel) {
             return;
         }
-        let mut slots = self.woken.slots();
+        let mut slots = self.woken.slots.lock();
         slots.push_back(self.slot);
         let is_first = slots.len() == 1;
         drop(slots);
@@ -157,7 +152,7 @@ impl TaskSet {
     fn poll_some(&self) -> bool {
         let start = Instant::now();
         for polls in 1..=POLLS {
-            let Some(slot) = self.woken.slots().pop_front() else { return false };
+            let Some(slot) = self.woken.slots.lock().pop_front() else { return false };
             self.poll(slot);
             if polls % CLOCK == 0 && start.elapsed() >= TURN {
                 break;

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound_proto::{ConnId, Endpoint, unmapped};
 
 use crate::engine::address::Address;
@@ -68,7 +69,7 @@ impl Resolver {
             // A number needs no resolver.
             return resolve(host, port).map_or_else(Lookup::Failed, Lookup::Found);
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if let Some((at, found)) = state.found.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < FRESH) {
             let _ = at;
             return found.clone().map_or_else(|text| Lookup::Failed(io::Error::other(text)), Lookup::Found);
@@ -90,7 +91,7 @@ impl Resolver {
     }
 
     fn finish(&self, found: io::Result<Vec<Endpoint>>, waker: &ClientWaker) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.found = Some((Instant::now(), found.map_err(|error| crate::error::plain(&error))));
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
@@ -122,7 +123,7 @@ mod tests {
     impl EngineControl for Woken {
         fn drain(&self, _deadline: Instant) {}
         fn wake(&self, conn: ConnId) {
-            self.0.lock().unwrap().send(conn).unwrap();
+            self.0.lock().send(conn).unwrap();
         }
         fn wake_all(&self) {}
         fn ask(&self, _now: Instant) {}
@@ -141,13 +142,13 @@ mod tests {
         let resolver = Arc::new(Resolver::new(Address::tcp("localhost", "1").unwrap()));
         let lookup = |now, client| resolver.lookup(now, ConnId(client), &waker);
         // A look-up is under way.
-        resolver.state.lock().unwrap().waiting = vec![ConnId(1)];
+        resolver.state.lock().waiting = vec![ConnId(1)];
         let start = Instant::now();
         assert!([2, 3, 2].into_iter().all(|client| matches!(lookup(start, client), Lookup::Waiting)));
         let address = Endpoint::Tcp(([127, 0, 0, 1], 7).into());
         resolver.finish(Ok(vec![address.clone()]), &waker);
         assert_eq!(woken.try_iter().collect::<Vec<_>>(), [1, 2, 3].map(ConnId));
-        let found = resolver.state.lock().unwrap().found.as_ref().unwrap().0;
+        let found = resolver.state.lock().found.as_ref().unwrap().0;
         for fresh in [start, found, found + FRESH - Duration::from_nanos(1)] {
             assert!(matches!(lookup(fresh, 4), Lookup::Found(addresses) if addresses == [address.clone()]));
         }

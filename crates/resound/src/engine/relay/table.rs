@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use resound_proto::{ConnId, ConnInfo, Endpoint};
 
 /// The open pairs of a relay, which [`Relay::track`](super::Relay::track) fills. Clones are of the
@@ -51,7 +52,7 @@ impl RelayConnections {
     #[must_use]
     pub fn list(&self, most: usize) -> (Vec<OpenPair>, usize) {
         let (rows, all) = {
-            let rows = self.rows();
+            let rows = self.0.lock();
             let first = rows.iter().take(most).map(|(number, counts)| (*number, Arc::clone(counts)));
             (first.collect::<Vec<_>>(), rows.len())
         };
@@ -70,12 +71,8 @@ impl RelayConnections {
         let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
         let counts = PairCounts { peer: client.peer.clone(), target: OnceLock::new(), since, up, down };
         let (number, counts) = (client.id.0, Arc::new(counts));
-        self.rows().insert(number, Arc::clone(&counts));
+        self.0.lock().insert(number, Arc::clone(&counts));
         PairRow { table: self.clone(), number, counts }
-    }
-
-    fn rows(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<PairCounts>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,7 +88,7 @@ impl PairRow {
 
     /// The pair is over.
     pub(super) fn leave(&self) {
-        self.table.rows().remove(&self.number);
+        self.table.0.lock().remove(&self.number);
     }
 }
 

@@ -4,7 +4,8 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Lets one thread at a time take over descriptors.
 static ADOPTING: Mutex<()> = Mutex::new(());
@@ -16,7 +17,7 @@ static ADOPTING: Mutex<()> = Mutex::new(());
 /// The error of the system where the descriptor is not open, and `InvalidInput` for a standard
 /// stream or a descriptor that this program has opened itself.
 pub fn inherited_descriptor(descriptor: i32) -> io::Result<OwnedFd> {
-    let _only = ADOPTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _only = ADOPTING.lock();
     // SAFETY: reads the flags of a descriptor, and fails for a number that is none.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
     if flags < 0 {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use parking_lot::{Mutex, MutexGuard};
 use resound_proto::ConnId;
 use socket2::SockRef;
 
@@ -80,16 +81,16 @@ impl Signals {
 
     /// The threads that accept.
     pub(super) fn accepting(&self) -> MutexGuard<'_, Vec<Sender<AcceptCommand>>> {
-        self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accepting.lock()
     }
 
     /// The signals to a new connection.
     pub(super) fn add(&self, conn: ConnId) -> Arc<ThreadFlags> {
-        Arc::clone(self.flags().entry(conn).or_default())
+        Arc::clone(self.flags.lock().entry(conn).or_default())
     }
 
     pub(super) fn remove(&self, conn: ConnId) {
-        let removed = self.flags().remove(&conn);
+        let removed = self.flags.lock().remove(&conn);
         if removed.is_some_and(|flags| flags.list.swap(false, SeqCst)) {
             self.answer(None);
         }
@@ -104,7 +105,7 @@ impl Signals {
 
     /// A connection that was asked answers, or has ended.
     fn answer(&self, row: Option<ConnectionRow>) {
-        let mut listing = self.listing();
+        let mut listing = self.listing.lock();
         let Some(under_way) = &mut *listing else { return };
         under_way.rows.extend(row);
         under_way.left = under_way.left.saturating_sub(1);
@@ -115,22 +116,22 @@ impl Signals {
 
     /// Lets a connection look up.
     pub(super) fn wake(&self, conn: ConnId) {
-        if let Some(flags) = self.flags().get(&conn) {
+        if let Some(flags) = self.flags.lock().get(&conn) {
             flags.wake.store(true, SeqCst);
         }
     }
 
     pub(super) fn wake_all(&self) {
-        self.flags().values().for_each(|flags| flags.wake.store(true, SeqCst));
+        self.flags.lock().values().for_each(|flags| flags.wake.store(true, SeqCst));
     }
 
     /// Asks for some connections. Each thread answers when it looks up.
     pub(super) fn list(&self, request: RowRequest) {
         // First, so that no answer comes before there is a list. One that is under way ends here,
         // as far as it is.
-        let mut listing = self.listing();
+        let mut listing = self.listing.lock();
         listing.take().into_iter().for_each(ThreadListing::finish);
-        let flags = self.flags();
+        let flags = self.flags.lock();
         let mut rest = flags.range(ConnId(request.from)..);
         let asked: Vec<_> = rest.by_ref().take(ROWS).map(|(_, flags)| flags).collect();
         let next = rest.next().map(|(conn, _)| conn.0);
@@ -140,14 +141,6 @@ impl Signals {
         }
         asked.iter().for_each(|flags| flags.list.store(true, SeqCst));
         *listing = Some(under_way);
-    }
-
-    fn flags(&self) -> MutexGuard<'_, BTreeMap<ConnId, Arc<ThreadFlags>>> {
-        self.flags.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn listing(&self) -> MutexGuard<'_, Option<ThreadListing>> {
-        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
