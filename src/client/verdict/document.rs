@@ -1,10 +1,6 @@
 //! The results of a test as JSON, described by `schema/test.schema.json`.
 
-use std::collections::BTreeMap;
-
-use resound_verdict::{ControlResult, MeasuredValue};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::record::{TestRecord, TestedAddress, TestedCheck};
 use super::view::profile_name;
@@ -16,7 +12,7 @@ pub(super) const FORMAT: &str = "resound-test/1";
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(title = "Results of resound test"))]
-pub(super) struct TestDocument {
+pub(super) struct TestDocument<'a> {
     /// The version of the format. Another number means that old readers would misread it.
     #[cfg_attr(test, schemars(extend("const" = FORMAT)))]
     format: &'static str,
@@ -49,7 +45,7 @@ pub(super) struct TestDocument {
     /// What was tested: of a name, one address of each family.
     addresses: Vec<AddressPart>,
     /// All checks of all addresses.
-    checks: Vec<CheckPart>,
+    checks: Vec<CheckPart<'a>>,
 }
 
 #[derive(Serialize)]
@@ -94,72 +90,20 @@ struct AddressPart {
 /// One check.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct CheckPart {
-    /// Its name, which stays the same in all versions: `messages`, or a check of docs/verdict.md.
-    id: String,
+struct CheckPart<'a> {
     /// The address that it was tried at.
-    address: String,
-    #[cfg_attr(
-        test,
-        schemars(with = "String", extend("enum" = ["pass", "fail", "flaky", "warn", "unknown", "skip", "error"]))
-    )]
-    verdict: resound_verdict::CheckVerdict,
-    /// Where it is wrong: `out` is from this machine to the far end.
-    #[cfg_attr(
-        test,
-        schemars(with = "Option<String>", extend("enum" = ["out", "in", "both", null]))
-    )]
-    direction: Option<resound_verdict::PathDirection>,
-    /// How often it was tried.
-    tries: u32,
-    /// How often it went well.
-    ok: u32,
-    /// One sentence for the reader; of a skip, the reason.
-    summary: String,
-    /// What was done besides, to show that the fault is that of the checked property alone.
-    control: Option<ControlPart>,
-    /// Numbers, texts and flags by their names, which have their units.
-    #[cfg_attr(test, schemars(with = "BTreeMap<String, AnyMeasured>"))]
-    measured: BTreeMap<String, Value>,
-    /// What was seen, one observation each.
-    evidence: Vec<String>,
-    /// What it looks like: guesses.
-    suspect: Vec<String>,
-    /// The command that shows it again.
-    reproduce: Option<String>,
+    address: &'a str,
+    #[serde(flatten)]
+    check: &'a TestedCheck,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct ControlPart {
-    /// What it was.
-    what: String,
-    /// How often it was tried.
-    tries: u32,
-    /// How often it went well.
-    ok: u32,
-}
-
-/// The schema of a measured value.
-#[cfg(test)]
-#[derive(schemars::JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum AnyMeasured {
-    Number(f64),
-    Flag(bool),
-    Text(String),
-    /// A number that is none, such as 0/0.
-    Nothing(()),
-}
-
-impl TestDocument {
-    pub(super) fn of(record: &TestRecord) -> Self {
+impl<'a> TestDocument<'a> {
+    pub(super) fn of(record: &'a TestRecord) -> Self {
         use resound_verdict::CheckVerdict::{Error, Fail, Flaky, Pass, Skip, Unknown, Warn};
         let [fail, flaky, warn, unknown, error, skip, pass] =
             [Fail, Flaky, Warn, Unknown, Error, Skip, Pass].map(|verdict| record.counts(verdict));
-        let all = |address: &TestedAddress| -> Vec<_> {
-            address.checks.iter().map(|check| CheckPart::of(check, &address.address)).collect()
+        let all = |address: &'a TestedAddress| -> Vec<_> {
+            address.checks.iter().map(|check| CheckPart { address: &address.address, check }).collect()
         };
         Self {
             format: FORMAT,
@@ -190,31 +134,5 @@ impl AddressPart {
             elapsed_s: address.time.as_secs_f64(),
             meaning: record.meaning(address),
         }
-    }
-}
-
-impl CheckPart {
-    fn of(check: &TestedCheck, address: &str) -> Self {
-        let value = |value: &MeasuredValue| serde_json::to_value(value).unwrap_or_default();
-        Self {
-            id: check.id.clone(),
-            address: address.into(),
-            verdict: check.verdict,
-            direction: check.direction,
-            tries: check.tries,
-            ok: check.ok,
-            summary: check.summary.clone(),
-            control: check.control.as_ref().map(ControlPart::of),
-            measured: check.measured.iter().map(|(name, measured)| (name.clone(), value(measured))).collect(),
-            evidence: check.evidence.clone(),
-            suspect: check.suspect.clone(),
-            reproduce: check.reproduce.clone(),
-        }
-    }
-}
-
-impl ControlPart {
-    fn of(control: &ControlResult) -> Self {
-        Self { what: control.what.clone(), tries: control.tries, ok: control.ok }
     }
 }

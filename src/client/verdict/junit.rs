@@ -78,7 +78,7 @@ fn suite(record: &TestRecord, address: &TestedAddress) -> String {
 }
 
 fn case(check: &TestedCheck, suite: &str, strict: bool) -> String {
-    let head = format!("    <testcase classname=\"{suite}\" name=\"{}\"", escape(&check.id));
+    let head = format!("    <testcase classname=\"{suite}\" name=\"{}\"", escape(check.id));
     let (why, kind) = (escape(&check.summary), check.verdict);
     let details = escape(&details(check));
     match CaseState::of(check, strict) {

@@ -84,7 +84,7 @@ fn row(check: &TestedCheck) -> String {
         "<tr><td><b class=\"{}\">{}</b></td><th>{}</th><td>{tries}</td><td>{what}</td></tr>\n",
         class(check.verdict),
         check.verdict,
-        escape(&check.id)
+        escape(check.id)
     )
 }
 
@@ -117,7 +117,7 @@ fn picture(address: &TestedAddress) -> String {
             None if address.far == Some(FarKind::Probe) => "good",
             None => "dim",
         };
-        let ids: Vec<_> = wrong.iter().map(|check| check.id.as_str()).collect();
+        let ids: Vec<_> = wrong.iter().map(|check| check.id).collect();
         let label = if ids.is_empty() { direction.to_string() } else { format!("{direction}: {}", ids.join(", ")) };
         format!(
             "<g class=\"{class}\"><path d=\"{line}\"/><text class=\"x\" x=\"460\" y=\"{}\">{}</text></g>\n",

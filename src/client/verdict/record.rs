@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use resound_verdict::{
     CheckId, CheckReport, CheckVerdict, ControlResult, FarKind, MeasuredValue, PathDirection, PathReport, Profile,
 };
+use serde::Serialize;
 
 use crate::exit;
 
@@ -13,25 +14,46 @@ use crate::exit;
 pub(crate) const MESSAGES: &str = "messages";
 
 /// What one check found: of the path, or of the messages.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct TestedCheck {
-    pub(super) id: String,
+    /// Its name, which stays the same in all versions: `messages`, or a check of docs/verdict.md.
+    pub(super) id: &'static str,
+    #[cfg_attr(
+        test,
+        schemars(with = "String", extend("enum" = ["pass", "fail", "flaky", "warn", "unknown", "skip", "error"]))
+    )]
     pub(super) verdict: CheckVerdict,
+    /// Where it is wrong: `out` is from this machine to the far end.
+    #[cfg_attr(
+        test,
+        schemars(with = "Option<String>", extend("enum" = ["out", "in", "both", null]))
+    )]
     pub(super) direction: Option<PathDirection>,
+    /// How often it was tried.
     pub(super) tries: u32,
+    /// How often it went well.
     pub(super) ok: u32,
+    /// One sentence for the reader; of a skip, the reason.
     pub(super) summary: String,
+    /// What was done besides, to show that the fault is that of the checked property alone.
+    #[cfg_attr(test, schemars(with = "Option<super::tests::schema::ControlSchema>"))]
     pub(super) control: Option<ControlResult>,
+    /// Numbers, texts and flags by their names, which have their units.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, super::tests::schema::AnyMeasured>"))]
     pub(super) measured: BTreeMap<String, MeasuredValue>,
+    /// What was seen, one observation each.
     pub(super) evidence: Vec<String>,
+    /// What it looks like: guesses.
     pub(super) suspect: Vec<String>,
+    /// The command that shows it again.
     pub(super) reproduce: Option<String>,
 }
 
 impl TestedCheck {
-    pub(super) fn new(id: &str, verdict: CheckVerdict, summary: impl Into<String>) -> Self {
+    pub(super) fn new(id: &'static str, verdict: CheckVerdict, summary: impl Into<String>) -> Self {
         Self {
-            id: id.into(),
+            id,
             verdict,
             direction: None,
             tries: 0,
@@ -47,7 +69,7 @@ impl TestedCheck {
 
     pub(super) fn of(report: &CheckReport) -> Self {
         Self {
-            id: report.id.name().into(),
+            id: report.id.name(),
             verdict: report.verdict,
             direction: report.direction,
             tries: report.tries,
@@ -133,7 +155,7 @@ impl TestedAddress {
     pub(super) fn named_counts(&self) -> String {
         let name = |count: &str| {
             let of = |check: &&TestedCheck| check.is_remarkable() && count.ends_with(&format!(" {}", check.verdict));
-            let names: Vec<_> = self.checks.iter().filter(of).map(|check| check.id.as_str()).collect();
+            let names: Vec<_> = self.checks.iter().filter(of).map(|check| check.id).collect();
             if names.is_empty() { count.to_string() } else { format!("{count} ({})", names.join(", ")) }
         };
         self.counts().split(", ").map(name).collect::<Vec<_>>().join(", ")

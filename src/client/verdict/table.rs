@@ -111,7 +111,7 @@ pub(super) fn skips(address: &TestedAddress, colour: Colour) -> String {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for check in address.checks.iter().filter(|check| check.verdict == CheckVerdict::Skip) {
         match reasons.iter_mut().find(|(reason, _)| *reason == check.summary) {
-            Some((_, ids)) => ids.push(&check.id),
+            Some((_, ids)) => ids.push(check.id),
             None => reasons.push((&check.summary, vec![&check.id])),
         }
     }

@@ -107,7 +107,7 @@ impl<'a> TestView<'a> {
         }
         let Some(address) = self.record.addresses.first_mut() else { return };
         if check.is_remarkable() {
-            check.reproduce = Some(again::command(self.task, &self.target, address.family, &check.id));
+            check.reproduce = Some(again::command(self.task, &self.target, address.family, check.id));
         }
         address.checks.push(check);
     }

@@ -1,6 +1,6 @@
 //! Tests of what a test prints and saves, with a made-up record that has all words.
 
-mod schema;
+pub(super) mod schema;
 
 use std::io::{self, Write};
 use std::sync::Arc;
