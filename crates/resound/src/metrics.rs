@@ -131,7 +131,7 @@ pub struct Totals {
     /// Connections opened.
     pub opened: u64,
     /// Connections that ended before they were opened: their [`Handshake`](crate::Handshake) did
-    /// not complete.
+    /// not complete, or they waited for a place until the end of a drain.
     pub unopened: u64,
     /// Messages delivered to services: lines or chunks.
     pub messages: u64,

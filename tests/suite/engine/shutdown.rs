@@ -29,12 +29,16 @@ mod plainly {
         a_server_runs_on_the_callers_thread,
         a_drain_answers_what_had_to_wait,
         a_drain_serves_the_backlog,
+        a_drain_serves_what_waits_for_a_place,
+        a_drain_cuts_and_counts_what_has_found_no_place,
         a_drain_answers_a_last_line_whose_end_had_come,
         what_a_stop_leaves_without_an_answer_is_counted,
     );
     use super::{
-        a_drain_answers_a_last_line_whose_end_had_come, a_drain_answers_what_had_to_wait, a_drain_serves_the_backlog,
-        a_server_runs_on_the_callers_thread, what_a_stop_leaves_without_an_answer_is_counted,
+        a_drain_answers_a_last_line_whose_end_had_come, a_drain_answers_what_had_to_wait,
+        a_drain_cuts_and_counts_what_has_found_no_place, a_drain_serves_the_backlog,
+        a_drain_serves_what_waits_for_a_place, a_server_runs_on_the_callers_thread,
+        what_a_stop_leaves_without_an_answer_is_counted,
     };
 }
 
@@ -136,6 +140,37 @@ fn a_drain_serves_the_backlog(engine: Engine) {
         }
         drop(peers);
         assert_eq!(server.wait().messages, 50);
+    }
+}
+
+fn a_drain_serves_what_waits_for_a_place(engine: Engine) {
+    let limits = Limits { linger: Duration::ZERO, ..patient() };
+    let server = Running::start(server(engine).limits(limits).max_connections(1), |_| Reply::default());
+    let mut first = server.connect();
+    first.ask("has the place");
+    let mut waiting: Vec<Peer> = (0..20).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|peer| peer.send("waits\n"));
+    server.handle.drain(PATIENCE);
+    assert!(first.rest().is_empty());
+    for peer in &mut waiting {
+        assert_eq!(peer.rest(), b"Server received: waits\n");
+    }
+    let totals = server.wait();
+    assert_eq!((totals.opened, totals.messages, totals.closed(CloseReason::Drained)), (21, 21, 21));
+}
+
+fn a_drain_cuts_and_counts_what_has_found_no_place(engine: Engine) {
+    let server = Running::start(server(engine).max_connections(1), |_| Stubborn);
+    let mut first = server.connect();
+    first.send("x");
+    first.expect("x");
+    let mut waiting: Vec<Peer> = (0..5).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|peer| peer.send("x"));
+    server.handle.drain(Duration::from_millis(50));
+    let totals = server.wait();
+    assert_eq!((totals.opened, totals.unopened, totals.closed(CloseReason::Cut)), (1, 5, 6));
+    for peer in &mut waiting {
+        assert!(peer.0.read_to_end(&mut Vec::new()).is_err(), "it is reset, and sees no FIN");
     }
 }
 

@@ -9,17 +9,20 @@ use resound::{CloseReason, Closed, ConnInfo, Observer};
 use resound_load::figures::{bytes, counted, elapsed};
 
 use super::faults::fault_json;
-use super::{AddressTuple, Console, event_of};
+use super::{AddressTuple, Console, event_of, opened, proxied};
 use crate::attempts;
 use crate::json::JsonObject;
 
 /// The counts of a relay.
 #[derive(Default)]
 pub struct RelayTotals {
+    /// Clients that were connected to the target.
     connected: AtomicU64,
+    /// The others.
     unanswered: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
+    /// Of the connected.
     cut: AtomicU64,
 }
 
@@ -46,14 +49,14 @@ impl RelayConsole {
             RelayEvent::Opened { client, target, took } => {
                 totals.connected.fetch_add(1, Relaxed);
                 let text = |to: &mut Vec<u8>| {
-                    writeln!(to, "Connected {} to {target} in {}", AddressTuple(client), elapsed(*took))
+                    writeln!(to, "Connected {} to {target} in {}", self.console.origin(client), elapsed(*took))
                 };
                 self.shown(client, text, json);
             }
             RelayEvent::Failed { client, error } => {
                 totals.unanswered.fetch_add(1, Relaxed);
                 let text = |to: &mut Vec<u8>| {
-                    writeln!(to, "Reset {}: {error}", AddressTuple(client))?;
+                    writeln!(to, "Reset {}: {error}", self.console.origin(client))?;
                     attempts::lines(error).try_for_each(|line| to.write_all(line.as_bytes()))
                 };
                 self.console.event(text, json);
@@ -61,8 +64,15 @@ impl RelayConsole {
             RelayEvent::Closed { client, report } => {
                 totals.up.fetch_add(report.up.bytes, Relaxed);
                 totals.down.fetch_add(report.down.bytes, Relaxed);
-                totals.cut.fetch_add(u64::from(report.ended.is_some()), Relaxed);
-                self.shown(client, |to| closed(to, client, report), json);
+                match (&report.target, report.ended) {
+                    (None, _) => totals.unanswered.fetch_add(1, Relaxed),
+                    (Some(_), ended) => totals.cut.fetch_add(u64::from(ended.is_some()), Relaxed),
+                };
+                let text = |to: &mut Vec<u8>| closed(to, client, report);
+                match report.ended {
+                    Some((_, why)) if is_failure(why) => self.printed(client, text, json),
+                    _ => self.shown(client, text, json),
+                }
             }
             RelayEvent::Fault { client, event } => self.console.fault(client, event),
             _ => {}
@@ -75,9 +85,19 @@ impl RelayConsole {
         text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
         json: impl FnOnce() -> JsonObject,
     ) {
-        let console = &self.console;
-        if console.settings.has_relayed() && !console.settings.leaves_out(client) {
-            console.event(text, json);
+        if self.console.settings.has_relayed() {
+            self.printed(client, text, json);
+        }
+    }
+
+    fn printed(
+        &self,
+        client: &ConnInfo,
+        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        json: impl FnOnce() -> JsonObject,
+    ) {
+        if !self.console.settings.leaves_out(client) {
+            self.console.event(text, json);
         }
     }
 }
@@ -86,11 +106,12 @@ impl RelayConsole {
 pub fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
     let (client, object) = match event {
         RelayEvent::Opened { client, target, took } => {
-            let opened = event_of("opened", client).with("local", client.local.to_string());
+            let opened = opened(event_of("opened", client), client);
             (client, opened.with("target", target.to_string()).with("seconds", took.as_secs_f64()))
         }
         RelayEvent::Failed { client, error } => {
-            let unanswered = event_of("unanswered", client).with("target", &error.target);
+            let unanswered = event_of("unanswered", client).with_object("via", proxied::json(client));
+            let unanswered = unanswered.with("target", &error.target);
             let class = error.class.map(|class| class.name());
             (client, unanswered.with_some("class", class).with("detail", error.to_string()))
         }
@@ -163,10 +184,17 @@ fn is_own(why: CloseReason) -> bool {
     matches!(why, CloseReason::Aborted | CloseReason::ServiceClosed)
 }
 
+/// Whether a connection has ended by a failure: of a limit, the path or the drain. A reset of one
+/// end passes through like its bytes.
+fn is_failure(why: CloseReason) -> bool {
+    !is_own(why) && why != CloseReason::Reset
+}
+
 /// A relay reports its connections by itself, but for those whose handshake fails.
 impl Observer for RelayConsole {
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
         if !conn.id.is_dialled_by_relay() {
+            self.totals.unanswered.fetch_add(u64::from(how.reason == CloseReason::Cut), Relaxed);
             self.console.unopened(conn, how);
         }
     }

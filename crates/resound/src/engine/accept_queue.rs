@@ -5,13 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use resound_proto::{Conn, Endpoint};
+use resound_proto::{CloseReason, Closed, Conn, ConnInfo, Endpoint, Observer};
 use socket2::{SockRef, Socket};
 
 use super::accept::{AcceptError, RateLimitedLog};
-use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::connection_limit::{ConnectionLimit, ConnectionPermit, PlaceRequest};
 use super::listener::{BACKLOG, Listener};
 use super::local::WorkerLocal;
+use super::recorder::Recorder;
 use super::shared::Shared;
 use super::socket::{ResetOnDrop, endpoint, set_accepted_options};
 
@@ -53,7 +54,8 @@ pub(crate) struct WaitingConnections {
     limit: Arc<ConnectionLimit>,
     /// The local address, if all connections have the same.
     local: Option<Endpoint>,
-    waiting: VecDeque<(ResetOnDrop, Endpoint, ConnectionPermit)>,
+    /// Each with the time when it was accepted.
+    waiting: VecDeque<(ResetOnDrop, Endpoint, ConnectionPermit, Instant)>,
     log: RateLimitedLog,
     /// The log has reported that the first one waits.
     is_full: bool,
@@ -104,29 +106,36 @@ impl AcceptQueue {
 
     /// The next connection, with a place; `None` if no connection waits or the limit is reached.
     pub(crate) fn pop(&mut self) -> Option<AcceptedConnection> {
-        self.rest.pop()
+        self.rest.pop(PlaceRequest::Free)
     }
 
-    /// At the drain: the next connection, also from the backlog of the system, which may hold
-    /// `tries` more. The listener must not block.
-    pub(crate) fn pop_last(&mut self, tries: &mut usize) -> Option<AcceptedConnection> {
-        while self.rest.is_empty() {
-            *tries = tries.checked_sub(1)?;
+    /// At the drain: closes the listener, and keeps also what waits in its backlog, for the system
+    /// would reset that. The listener must not block.
+    ///
+    /// A listener that another process has passed on may outlive this process: what has no place
+    /// here stays in its backlog, for the next process.
+    pub(crate) fn take_backlog(mut self) -> WaitingConnections {
+        let limit = Arc::clone(&self.rest.limit);
+        for _ in 0..LAST_TRIES {
+            if self.listener.is_inherited() && self.rest.waiting.len() >= limit.left() {
+                break;
+            }
             match self.listener.socket().accept() {
                 Ok((socket, peer)) => self.rest.admit(socket, endpoint(&peer)),
                 Err(error) if AcceptError::of(&error) == AcceptError::Next => {}
-                Err(_) => return None,
+                Err(_) => break,
             }
         }
-        self.pop()
+        self.rest
     }
 }
 
 impl WaitingConnections {
     fn admit(&mut self, socket: Socket, peer: Endpoint) {
         let socket = ResetOnDrop::new(socket);
-        if let Some(permit) = self.limit.admit(self.listener, &peer, Instant::now()) {
-            self.waiting.push_back((socket, peer, permit));
+        let now = Instant::now();
+        if let Some(permit) = self.limit.admit(self.listener, &peer, now) {
+            self.waiting.push_back((socket, peer, permit, now));
         }
     }
 
@@ -134,24 +143,46 @@ impl WaitingConnections {
         self.waiting.is_empty()
     }
 
+    /// The next connections of several listeners, with such places. Only what still waits stays.
+    pub(crate) fn pop_all(
+        lists: &mut Vec<Self>,
+        request: PlaceRequest,
+    ) -> impl Iterator<Item = AcceptedConnection> + use<> {
+        let ready: Vec<_> = lists.iter_mut().flat_map(|list| std::iter::from_fn(|| list.pop(request))).collect();
+        lists.retain(|list| !list.is_empty());
+        ready.into_iter()
+    }
+
+    /// At the end of a drain: resets what has found no place, and reports it as cut.
+    pub(crate) fn cut(self, shared: &Shared, recorder: &mut Recorder) {
+        for (socket, peer, permit, since) in self.waiting {
+            let info = ConnInfo::new(shared.next_number(), peer, self.local.clone().unwrap_or(Endpoint::Unknown));
+            let (reason, lasted) = (CloseReason::Cut, since.elapsed());
+            recorder.select(permit.listener());
+            recorder.started();
+            recorder.unopened(&info, &Closed { reason, bytes_in: 0, bytes_out: 0, messages: 0, lasted });
+            drop(socket);
+        }
+    }
+
     /// Logs that a connection cannot be served for want of a thread.
     pub(crate) fn log_error(&mut self, error: &io::Error) {
         self.log.error(error, self.limit.taken());
     }
 
-    /// The next connection, with a place; `None` if no connection waits or the limit is reached.
-    pub(crate) fn pop(&mut self) -> Option<AcceptedConnection> {
-        if !self.waiting.front_mut()?.2.take_place() {
+    /// The next connection, with a place; `None` if no connection waits or there is no such place.
+    pub(crate) fn pop(&mut self, request: PlaceRequest) -> Option<AcceptedConnection> {
+        if !self.waiting.front_mut()?.2.take_place(request) {
             if !std::mem::replace(&mut self.is_full, true) {
                 self.log.full(self.limit.most());
             }
             return None;
         }
         self.is_full = false;
-        let (socket, peer, permit) = self.waiting.pop_front()?;
+        let (socket, peer, permit, _) = self.waiting.pop_front()?;
         Some(AcceptedConnection { socket, peer, local: self.local.clone(), permit })
     }
 }
 
 /// Connections and errors that a drain takes from a backlog at most: it never holds more.
-pub(crate) const LAST_TRIES: usize = BACKLOG as usize;
+const LAST_TRIES: usize = BACKLOG as usize;

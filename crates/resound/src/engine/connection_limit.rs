@@ -109,7 +109,6 @@ impl ConnectionLimit {
     }
 
     /// Free places.
-    #[cfg(target_os = "linux")]
     pub(crate) fn left(&self) -> usize {
         self.most().saturating_sub(self.taken())
     }
@@ -130,6 +129,15 @@ impl ConnectionLimit {
     }
 }
 
+/// The place that a connection may take.
+#[derive(Clone, Copy)]
+pub(crate) enum PlaceRequest {
+    /// A free one, on the worker with the fewest connections.
+    Free,
+    /// At a drain: a free one on this worker, for the others may have ended.
+    FreeOn(usize),
+}
+
 /// One connection's permit: its count for its source, and its place on a worker. Dropping it gives
 /// both back. Each connection keeps one, so it is small.
 pub(crate) struct ConnectionPermit {
@@ -148,9 +156,8 @@ impl ConnectionPermit {
     /// In place of a listener: the connection was dialled, and does not count against the limit.
     pub(crate) const DIALLED: u16 = (1 << (32 - Self::LISTENER)) - 1;
 
-    /// Takes a place on the worker with the fewest connections, unless the permit has one; `false`
-    /// at the limit.
-    pub(crate) fn take_place(&mut self) -> bool {
+    /// Takes a place, unless the permit has one; `false` at the limit.
+    pub(crate) fn take_place(&mut self, request: PlaceRequest) -> bool {
         if self.has_worker() {
             return true;
         }
@@ -161,7 +168,12 @@ impl ConnectionPermit {
         *taken += 1;
         drop(taken);
         let per_worker = &self.limit.per_worker;
-        let worker = (0..per_worker.len()).min_by_key(|&worker| per_worker[worker].load(Relaxed)).unwrap_or(0);
+        let worker = match request {
+            PlaceRequest::FreeOn(worker) => worker,
+            PlaceRequest::Free => {
+                (0..per_worker.len()).min_by_key(|&worker| per_worker[worker].load(Relaxed)).unwrap_or(0)
+            }
+        };
         per_worker[worker].fetch_add(1, Relaxed);
         self.place = self.place & !Self::NO_WORKER | worker as u32;
         true
@@ -227,14 +239,19 @@ mod tests {
         let limit = Arc::new(ConnectionLimit::new(6, 3, None));
         let place = || {
             let mut permit = limit.admit(3, &Endpoint::Unix(None), Instant::now())?;
-            permit.take_place().then_some(permit)
+            permit.take_place(PlaceRequest::Free).then_some(permit)
         };
         let mut permits: Vec<_> = (0..6).map(|_| place().unwrap()).collect();
         assert_eq!(limit.per_worker(), [2, 2, 2]);
         assert!(place().is_none());
+        let mut last = limit.admit(3, &Endpoint::Unix(None), Instant::now()).unwrap();
+        assert!(!last.take_place(PlaceRequest::FreeOn(0)));
         assert!(permits.iter().all(|permit| permit.listener() == 3));
         let freed = permits.remove(1).worker();
         assert_eq!(place().unwrap().worker(), freed);
+        assert!(last.take_place(PlaceRequest::FreeOn(0)), "although another has fewer");
+        assert_eq!(last.worker(), 0);
+        drop(last);
         drop(permits);
         assert_eq!((limit.taken(), limit.per_worker()), (0, vec![0, 0, 0]));
     }
@@ -245,7 +262,7 @@ mod tests {
         let dialled = limit.take_on(1);
         assert_eq!((dialled.worker(), limit.taken(), limit.per_worker()), (1, 0, vec![0, 1]));
         let mut accepted = limit.admit(3, &Endpoint::Unix(None), Instant::now()).unwrap();
-        assert!(accepted.take_place());
+        assert!(accepted.take_place(PlaceRequest::FreeOn(0)));
         drop(dialled);
         assert_eq!((limit.taken(), limit.per_worker()), (1, vec![1, 0]));
     }

@@ -39,6 +39,8 @@ pub struct Listener {
     address: Endpoint,
     /// Among the listeners of a server.
     pub(super) number: u16,
+    /// Another process has passed it on.
+    is_inherited: bool,
     file: Option<Arc<SocketFile>>,
 }
 
@@ -119,7 +121,7 @@ impl Listener {
 
     fn of(socket: Socket, file: Option<SocketFile>) -> io::Result<Self> {
         let address = endpoint(&socket.local_addr()?);
-        Ok(Self { socket: Arc::new(socket), address, number: 0, file: file.map(Arc::new) })
+        Ok(Self { socket: Arc::new(socket), address, number: 0, is_inherited: false, file: file.map(Arc::new) })
     }
 
     /// The listening socket that the program which has started this one has passed on as this
@@ -150,14 +152,14 @@ impl Listener {
         if !socket.is_listener().unwrap_or(true) {
             return Err(failed(InheritedProblem::NotListening));
         }
-        Ok(Self { socket: Arc::new(socket), address, number: 0, file: None })
+        Ok(Self { socket: Arc::new(socket), address, number: 0, is_inherited: true, file: None })
     }
 
     /// Another owner of the same socket. It listens until the last owner is dropped.
     #[must_use]
     pub fn share(&self) -> Self {
         let (socket, address, file) = (Arc::clone(&self.socket), self.address.clone(), self.file.clone());
-        Self { socket, address, number: self.number, file }
+        Self { socket, address, number: self.number, is_inherited: self.is_inherited, file }
     }
 
     /// The file of this unix socket, if it is removed with the last owner in this process.
@@ -191,6 +193,11 @@ impl Listener {
     /// Its connections are counted as those of the server's listener with this number.
     pub(super) fn count_as(&mut self, number: usize) {
         self.number = u16::try_from(number).unwrap_or(u16::MAX).min(ConnectionPermit::DIALLED - 1);
+    }
+
+    /// Whether another process has passed it on, and may go on listening.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.is_inherited
     }
 
     /// Where it listens: of port 0, the port that was chosen.

@@ -181,6 +181,11 @@ impl Shared {
         })
     }
 
+    /// The number of the next connection that is accepted, or that a dialer makes.
+    pub(crate) fn next_number(&self) -> ConnId {
+        ConnId(self.next.fetch_add(1, Relaxed))
+    }
+
     /// The state machine of an established connection. `source` makes its service, or the
     /// handshake before that.
     pub(crate) fn conn(
@@ -190,8 +195,11 @@ impl Shared {
         dialled: bool,
         source: impl FnOnce(&ConnInfo) -> ServiceSource,
     ) -> Conn {
-        let next = if dialled && self.is_relay() { &self.next_dialled } else { &self.next };
-        let info = ConnInfo::new(ConnId(next.fetch_add(1, Relaxed)), peer, local);
+        let id = match dialled && self.is_relay() {
+            true => ConnId(self.next_dialled.fetch_add(1, Relaxed)),
+            false => self.next_number(),
+        };
+        let info = ConnInfo::new(id, peer, local);
         let conn = Conn::start(info, self.limits.get(), source);
         if REPORTS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
     }

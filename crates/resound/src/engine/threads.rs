@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use resound_proto::ConnId;
 
-use super::accept::{AcceptError, BACK_OFF};
+use super::accept::BACK_OFF;
 use super::accept_queue::{AcceptQueue, AcceptedConnection, WaitingConnections};
 use super::acknowledgement::Acknowledgement;
+use super::connection_limit::PlaceRequest;
 use super::listener::Listener;
 use super::rows::RowRequest;
 use super::shared::{ConnectionOrigin, EngineControl, ListenReport, RunGuard, Shared};
@@ -175,41 +176,35 @@ impl BlockingAcceptor {
                     }
                 }
             }
-            if queue.is_empty() && !self.accept(&mut queue) {
-                return;
+            if self.signals.drain.begun() {
+                return self.serve_rest(queue.take_backlog());
             }
-            // Refused peers must not prolong a drain.
-            if queue.is_empty() && self.is_cut() {
-                return;
+            if queue.is_empty() {
+                self.accept(&mut queue);
             }
             self.serve_waiting(queue.waiting());
-            if !queue.is_empty() && !self.waits_for_place() {
-                return;
+            if !queue.is_empty() {
+                self.shared.room.wait(BACK_OFF);
             }
         }
     }
 
-    /// Accepts one connection, or waits for one. Returns `false` once a drain has emptied the
-    /// backlog.
-    fn accept(&self, queue: &mut AcceptQueue) -> bool {
-        let drains = self.signals.drain.begun();
+    /// Accepts one connection, or waits for one.
+    fn accept(&self, queue: &mut AcceptQueue) {
         match queue.listener().socket().accept() {
             Ok((socket, peer)) => queue.push(socket, endpoint(&peer)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !drains => queue.listener().wait(TICK),
-            // A drain serves the connections in the backlog first.
-            Err(error) if drains && AcceptError::of(&error) == AcceptError::BackOff => return false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => queue.listener().wait(TICK),
             Err(error) => {
                 if queue.must_wait(&error) {
                     self.shared.room.wait(BACK_OFF);
                 }
             }
         }
-        true
     }
 
     /// Starts a thread for each connection that has a place.
     fn serve_waiting(&self, waiting: &mut WaitingConnections) {
-        while let Some(accepted) = waiting.pop() {
+        while let Some(accepted) = waiting.pop(PlaceRequest::Free) {
             let (for_thread, signals, running) =
                 (Arc::clone(&self.shared), Arc::clone(&self.signals), Arc::clone(&self.running));
             let serve = move || {
@@ -229,25 +224,14 @@ impl BlockingAcceptor {
 
     /// Serves what the listener had accepted that was given up.
     fn serve_rest(&self, mut waiting: WaitingConnections) {
-        loop {
+        while !self.signals.drain.is_over(Instant::now()) {
             self.serve_waiting(&mut waiting);
-            if waiting.is_empty() || !self.waits_for_place() {
+            if waiting.is_empty() {
                 return;
             }
-        }
-    }
-
-    /// Waits for a place. Returns `false` if the drain is over instead.
-    fn waits_for_place(&self) -> bool {
-        let goes_on = !self.is_cut();
-        if goes_on {
             self.shared.room.wait(BACK_OFF);
         }
-        goes_on
-    }
-
-    fn is_cut(&self) -> bool {
-        self.signals.drain.is_over(Instant::now())
+        waiting.cut(&self.shared, &mut self.shared.recorder(0, Writers::Many));
     }
 }
 
@@ -262,10 +246,6 @@ fn outlast(server: &Weak<RunGuard>) {
 
 /// Serves one connection, and closes it.
 fn serve(accepted: AcceptedConnection, shared: &Arc<Shared>, signals: &Signals) {
-    // It waited for a permit until the drain was over: it is reset, as the backlog is.
-    if signals.drain.is_over(Instant::now()) {
-        return;
-    }
     let Some((socket, conn, permit)) = accepted.open(shared, None) else { return };
     let _ = socket.set_nonblocking(false); // some systems pass on the mode of the listener
     let mut context = conversation::context(shared.recorder(0, Writers::Many));

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use super::context::PortableWorker;
 use super::task;
 use crate::engine::accept::BACK_OFF;
-use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES, WaitingConnections};
+use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, WaitingConnections};
 use crate::engine::listener::Listener;
 #[cfg(unix)]
 use crate::engine::socket::endpoint;
@@ -55,28 +55,17 @@ impl AsyncAcceptor {
         Ok(Self { source, queue, set: Arc::clone(set) })
     }
 
-    /// Accepts until the server drains, and then the connections that are still in the backlog. Or
-    /// until the listener is given up: returns what has been accepted and has no place yet.
-    pub(super) async fn run(
-        mut self,
-        worker: Rc<PortableWorker>,
-        mut stops: AcceptStops,
-    ) -> Option<WaitingConnections> {
+    /// Accepts until the server drains, or until the listener is given up. Returns what has no
+    /// place yet: what has been accepted, and at a drain also the backlog.
+    pub(super) async fn run(mut self, worker: Rc<PortableWorker>, mut stops: AcceptStops) -> WaitingConnections {
         loop {
             tokio::select! {
                 biased;
-                _ = stops.draining.wait_for(|&draining| draining) => break,
-                _ = stops.unlistened.wait_for(|&unlistened| unlistened) => {
-                    return Some(self.queue.unlisten()).filter(|waiting| !waiting.is_empty());
-                }
+                _ = stops.draining.wait_for(|&draining| draining) => return self.queue.take_backlog(),
+                _ = stops.unlistened.wait_for(|&unlistened| unlistened) => return self.queue.unlisten(),
                 accepted = self.next() => hand_out(accepted, &self.set, &worker),
             }
         }
-        let mut tries = LAST_TRIES;
-        while let Some(accepted) = self.queue.pop_last(&mut tries) {
-            hand_out(accepted, &self.set, &worker);
-        }
-        None
     }
 
     /// The next connection that has a permit. May be cancelled and called again.
@@ -100,29 +89,8 @@ impl AsyncAcceptor {
     }
 }
 
-/// Hands out connections whose listener was given up, as places become free; at the drain those
-/// that find one.
-pub(super) async fn hand_out_waiting(
-    mut waiting: WaitingConnections,
-    set: Arc<WorkerSet<Notify>>,
-    worker: Rc<PortableWorker>,
-    mut draining: watch::Receiver<bool>,
-) {
-    loop {
-        while let Some(accepted) = waiting.pop() {
-            hand_out(accepted, &set, &worker);
-        }
-        if waiting.is_empty() || *draining.borrow() {
-            return;
-        }
-        tokio::select! {
-            _ = draining.wait_for(|&draining| draining) => {}
-            () = set.shared.room.freed(BACK_OFF) => {}
-        }
-    }
-}
-
-fn hand_out(accepted: AcceptedConnection, set: &Arc<WorkerSet<Notify>>, worker: &Rc<PortableWorker>) {
+/// Starts the task of a connection, or sends it to its worker.
+pub(super) fn hand_out(accepted: AcceptedConnection, set: &Arc<WorkerSet<Notify>>, worker: &Rc<PortableWorker>) {
     if let Some(own) = set.hand_out(accepted) {
         task::serve(own, worker);
     }

@@ -11,13 +11,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::accept::{AcceptStops, AsyncAcceptor, hand_out_waiting};
+use super::accept::{AcceptStops, AsyncAcceptor, hand_out};
 #[cfg(target_os = "linux")]
 use super::clock::Clock;
 use super::context::{CUT, DRAINING, PortableWorker, WOKEN};
 use super::watched::SocketWatcher;
 use super::{dial, task};
+use crate::engine::accept::BACK_OFF;
 use crate::engine::accept_queue::WaitingConnections;
+use crate::engine::connection_limit::PlaceRequest;
 use crate::engine::descriptors::for_a_runtime;
 use crate::engine::dial_driver::DialDriver;
 use crate::engine::listener::Listener;
@@ -90,9 +92,9 @@ struct WorkerLoop<'a> {
     worker: Rc<PortableWorker>,
     guard: &'a WorkerGuard<Notify>,
     set: &'a Arc<WorkerSet<Notify>>,
-    acceptors: JoinSet<Option<WaitingConnections>>,
+    acceptors: JoinSet<WaitingConnections>,
     /// What the listeners had accepted that were given up.
-    unlistened: JoinSet<()>,
+    waiting: Vec<WaitingConnections>,
     /// The dialling task.
     dialling: JoinSet<()>,
     stop_accepting: watch::Sender<bool>,
@@ -120,7 +122,7 @@ impl<'a> WorkerLoop<'a> {
             guard,
             set: &guard.set,
             acceptors: JoinSet::new(),
-            unlistened: JoinSet::new(),
+            waiting: Vec::new(),
             dialling,
             stop_accepting,
             give_up: watch::Sender::new(false),
@@ -134,8 +136,10 @@ impl<'a> WorkerLoop<'a> {
         let cut = sleep_until(Instant::now().into());
         tokio::pin!(cut);
         loop {
+            let at_drain = PlaceRequest::FreeOn(self.guard.index);
+            self.serve_waiting(if self.drains { at_drain } else { PlaceRequest::Free });
             let is_last = self.drains || (dials && self.dialling.is_empty());
-            if is_last && !self.worker.has_connections() {
+            if is_last && !self.worker.has_connections() && self.waiting.is_empty() {
                 return;
             }
             tokio::select! {
@@ -148,8 +152,13 @@ impl<'a> WorkerLoop<'a> {
                     }
                 }
                 () = self.worker.ended.notified(), if self.drains || dials => {}
+                () = self.set.shared.room.freed(BACK_OFF), if !self.waiting.is_empty() => {}
                 _ = self.dialling.join_next(), if !self.dialling.is_empty() => {}
                 () = &mut cut, if self.drains => {
+                    for waiting in std::mem::take(&mut self.waiting) {
+                        let context = &mut *self.worker.task_context.borrow_mut();
+                        waiting.cut(&self.set.shared, &mut context.driver.recorder);
+                    }
                     self.worker.signal_all(CUT);
                     // The tasks end in this turn of the runtime.
                     while self.worker.has_connections() {
@@ -201,22 +210,36 @@ impl<'a> WorkerLoop<'a> {
     /// Gives the listeners up. What waits for a place goes on waiting.
     async fn unlisten(&mut self) {
         self.give_up.send_replace(true);
-        while let Some(ended) = self.acceptors.join_next().await {
-            if let Ok(Some(waiting)) = ended {
-                let (set, worker) = (Arc::clone(self.set), Rc::clone(&self.worker));
-                let draining = self.stop_accepting.subscribe();
-                self.unlistened.spawn_local(hand_out_waiting(waiting, set, worker, draining));
-            }
-        }
+        self.join_acceptors().await;
         self.give_up.send_replace(false);
     }
 
-    /// Everything accepted is handed out before any connection drains, so none is left out.
+    async fn join_acceptors(&mut self) {
+        while let Some(ended) = self.acceptors.join_next().await {
+            self.waiting.extend(ended);
+        }
+    }
+
+    /// Serves the connections that find such a place.
+    fn serve_waiting(&mut self, request: PlaceRequest) {
+        let mut any = false;
+        for accepted in WaitingConnections::pop_all(&mut self.waiting, request) {
+            hand_out(accepted, self.set, &self.worker);
+            any = true;
+        }
+        if any && self.drains {
+            self.worker.signal_all(DRAINING);
+        }
+    }
+
+    /// Everything that has a place is handed out before any connection drains, so none is left out.
     async fn drain(&mut self) {
-        self.drains = true;
         let _ = self.stop_accepting.send(true);
-        while self.acceptors.join_next().await.is_some() {}
-        while self.unlistened.join_next().await.is_some() {}
+        self.join_acceptors().await;
+        if !self.drains {
+            self.serve_waiting(PlaceRequest::Free);
+        }
+        self.drains = true;
         while self.dialling.join_next().await.is_some() {}
         let now = Instant::now();
         let deadline = self.deadline.unwrap_or(now);

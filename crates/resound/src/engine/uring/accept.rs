@@ -8,7 +8,7 @@ use std::time::Instant;
 use socket2::{SockRef, Socket};
 
 use crate::engine::accept::BACK_OFF;
-use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES, WaitingConnections};
+use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, WaitingConnections};
 use crate::engine::connection_limit::ConnectionLimit;
 use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::socket::peer;
@@ -135,9 +135,11 @@ impl RingAcceptor {
         self.queue.unlisten()
     }
 
-    /// The connections that are still in the backlog, as far as there are permits.
-    pub(super) fn rest(mut self) -> impl Iterator<Item = AcceptedConnection> {
-        let mut tries = if self.queue.listener().socket().set_nonblocking(true).is_ok() { LAST_TRIES } else { 0 };
-        std::iter::from_fn(move || self.queue.pop_last(&mut tries))
+    /// The same at a drain: keeps also what waits in the backlog.
+    pub(super) fn take_backlog(self) -> WaitingConnections {
+        match self.queue.listener().socket().set_nonblocking(true) {
+            Ok(()) => self.queue.take_backlog(),
+            Err(_) => self.queue.unlisten(),
+        }
     }
 }

@@ -21,7 +21,7 @@ use super::input::LinkInput;
 use crate::engine::accept::BACK_OFF;
 use crate::engine::accept_queue::{AcceptedConnection, WaitingConnections};
 use crate::engine::acknowledgement::Acknowledgement;
-use crate::engine::connection_limit::ConnectionPermit;
+use crate::engine::connection_limit::{ConnectionPermit, PlaceRequest};
 use crate::engine::dial_driver::DialDriver;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow};
 use crate::engine::listener::Listener;
@@ -297,9 +297,8 @@ impl RingWorker<'_, '_> {
 
     /// Starts a connection.
     fn serve(&mut self, accepted: AcceptedConnection) {
-        if let Some((socket, conn, permit)) = accepted.open(&self.set.shared, self.local.as_ref()) {
-            self.begin(socket, conn, permit);
-        }
+        let opened = accepted.open(&self.set.shared, self.local.as_ref());
+        opened.into_iter().for_each(|(socket, conn, permit)| self.begin(socket, conn, permit));
     }
 
     fn begin(&mut self, socket: Socket, conn: Conn, permit: ConnectionPermit) {
@@ -381,13 +380,11 @@ impl RingWorker<'_, '_> {
         }
         self.acceptors_at = None;
         // First: a permit that is returned from now on is reported.
-        self.unlistened.retain(|waiting| !waiting.is_empty());
         let waits = !self.unlistened.is_empty() || self.acceptors.iter().any(RingAcceptor::waits_for_permit);
         self.set.waits_for_permit.store(waits, SeqCst);
-        for at in 0..self.unlistened.len() {
-            while let Some(accepted) = self.unlistened[at].pop() {
-                self.hand_out(accepted);
-            }
+        if waits {
+            let drains = self.phase == ShutdownPhase::Draining;
+            self.serve_waiting(if drains { PlaceRequest::FreeOn(self.index) } else { PlaceRequest::Free });
             self.acceptors_at = Some(now + BACK_OFF);
         }
         for at in 0..self.acceptors.len() {
@@ -397,6 +394,11 @@ impl RingWorker<'_, '_> {
             let again = self.acceptors[at].accept(self.context.ring, now);
             self.acceptors_at = [self.acceptors_at, again].into_iter().flatten().min();
         }
+    }
+
+    /// Serves what the listeners had accepted that were given up, where it finds such a place.
+    fn serve_waiting(&mut self, request: PlaceRequest) {
+        WaitingConnections::pop_all(&mut self.unlistened, request).for_each(|accepted| self.hand_out(accepted));
     }
 
     /// Wakes the connections of a relay that their partners have woken. They wake each other in
@@ -460,15 +462,11 @@ impl RingWorker<'_, '_> {
         // A connection counts the bytes that its socket holds: those that have left the socket must
         // have been delivered before.
         if unlistened && self.context.ring.is_caught_up() {
-            // Everything accepted is handed out before any connection drains, so none is left out.
-            for acceptor in std::mem::take(&mut self.acceptors) {
-                acceptor.rest().for_each(|accepted| self.hand_out(accepted));
-            }
-            for mut waiting in std::mem::take(&mut self.unlistened) {
-                while let Some(accepted) = waiting.pop() {
-                    self.hand_out(accepted);
-                }
-            }
+            // Everything that has a place is handed out before any connection drains, so none is
+            // left out.
+            self.unlistened.extend(self.acceptors.drain(..).map(RingAcceptor::take_backlog));
+            self.serve_waiting(PlaceRequest::Free);
+            self.acceptors_changed = !self.unlistened.is_empty();
             self.phase = ShutdownPhase::Draining;
             if let Some(dials) = &mut self.dials {
                 dials.stop(self.context.ring);
@@ -482,11 +480,14 @@ impl RingWorker<'_, '_> {
             }
         }
         if self.phase == ShutdownPhase::Draining && self.deadline.is_some_and(|deadline| deadline <= now) {
+            let recorder = &mut self.context.driver.recorder;
+            self.unlistened.drain(..).for_each(|waiting| waiting.cut(&self.set.shared, recorder));
             self.cut(CloseReason::Cut);
             self.deadline = None; // the rest waits for its last completions
         }
         let dialled = self.dials.as_ref().is_none_or(PendingDials::are_done);
-        (self.phase == ShutdownPhase::Draining || self.set.shared.is_precise()) && dialled && self.conns.is_empty()
+        let is_last = self.phase == ShutdownPhase::Draining || self.set.shared.is_precise();
+        is_last && dialled && self.conns.is_empty() && self.unlistened.is_empty()
     }
 
     fn cut(&mut self, reason: CloseReason) {
