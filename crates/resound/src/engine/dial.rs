@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use resound_proto::{Endpoint, SocketReport, unmapped};
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
@@ -15,7 +14,7 @@ use super::address::{Address, Family};
 use super::address_race::{AddressRace, late, take_turns, telling_class};
 use super::call_observer::{CallObserver, CallWatch, StreamCall};
 use super::stream::Stream;
-use super::{interface, observed_dial};
+use super::{connect, interface};
 use crate::error::{Attempt, DialError, Error, FailureClass, plain};
 
 /// How to dial.
@@ -203,29 +202,16 @@ impl DialOptions {
             Endpoint::Tcp(target) => *target,
             #[cfg(unix)]
             Endpoint::Unix(Some(path)) => {
-                let connected = observed_dial::connect_unix(target, path, watch).await?;
+                let connected = connect::connect_unix(target, path, watch).await?;
                 return Ok(Stream::unix(connected, watch.clone()));
             }
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let stream = self.connect_tcp(target, watch).await?;
+        let stream = connect::connect(target, |socket| self.prepare(socket, target), watch).await?;
         // Small messages are not to wait for acknowledgements. A connection that fails here fails
         // again on first use.
         let _ = stream.set_nodelay(true);
         Ok(Stream::tcp(stream, watch.clone()))
-    }
-
-    async fn connect_tcp(&self, target: SocketAddr, watch: &CallWatch) -> io::Result<TcpStream> {
-        if watch.is_on() {
-            return observed_dial::connect(target, |socket| self.prepare(socket, target), watch).await;
-        }
-        let is_early = self.max_segment.is_some() || self.receive_buffer.is_some() || self.traffic_class.is_some();
-        if self.source(target).is_none() && !is_early {
-            return TcpStream::connect(target).await;
-        }
-        let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        self.prepare(&SockRef::from(&socket), target)?;
-        socket.connect(target).await
     }
 }
 

@@ -18,6 +18,7 @@ mod call_observer;
 #[path = "sys/closed_stdout.rs"]
 mod closed_stdout;
 mod config;
+mod connect;
 mod connection_limit;
 mod descriptors;
 mod dial;
@@ -42,7 +43,6 @@ mod launch;
 mod listener;
 mod live_limits;
 mod local;
-mod observed_dial;
 #[cfg(unix)]
 mod path_owner;
 mod plain_stream;

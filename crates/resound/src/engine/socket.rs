@@ -255,6 +255,30 @@ pub(crate) fn was_reset(socket: &SockRef<'_>) -> bool {
     super::sys::tcp_info(socket.as_raw_fd()).is_some_and(|info| info.tcpi_state == CLOSED)
 }
 
+/// The result of a connect that was under way and is decided. A peer that has reset the connection
+/// since then had accepted it: what it sent is read first, and then the reset.
+pub(crate) fn connect_result(socket: &SockRef<'_>) -> io::Result<()> {
+    if socket.peer_addr().is_ok() || was_accepted(socket) {
+        return Ok(());
+    }
+    socket.take_error()?.map_or(Ok(()), Err)
+}
+
+/// Returns whether the peer has accepted this connection, as far as the system tells once the peer
+/// has reset it: a SYN that was acknowledged counts as a byte.
+pub(crate) fn was_accepted(socket: &SockRef<'_>) -> bool {
+    #[cfg(target_os = "linux")]
+    return {
+        use std::os::fd::AsRawFd;
+        super::sys::tcp_info(socket.as_raw_fd()).is_some_and(|info| info.tcpi_bytes_acked > 0)
+    };
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        false
+    }
+}
+
 /// Returns whether this is a TCP connection on which this end has sent no FIN, as far as the system
 /// tells.
 #[cfg(unix)]
@@ -291,6 +315,32 @@ pub(crate) fn at_eof(socket: &SockRef<'_>) -> bool {
 mod tests {
     use super::*;
     use resound_proto::{ConnId, ConnInfo, Echo};
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_connect_has_succeeded_although_the_peer_has_reset_the_connection_since() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || {
+            let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _under_way = socket.connect(&address.into());
+            socket
+        };
+        let mut socket = connect();
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(b"last words").unwrap();
+        reset_on_close(&SockRef::from(&peer));
+        drop(peer);
+        connect_result(&SockRef::from(&socket)).unwrap();
+        let mut read = [0; 64];
+        assert_eq!(socket.read(&mut read).unwrap(), 10);
+        assert_eq!(socket.read(&mut read).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        drop(listener);
+        let refused = connect_result(&SockRef::from(&connect())).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
 
     #[test]
     fn accepted_sockets_inherit_the_options_of_the_listener() {

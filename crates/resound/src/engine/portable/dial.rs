@@ -15,6 +15,7 @@ use super::task_set::TaskSet;
 use super::watched::{SocketWatcher, WatchedSocket};
 use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, address, begin, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
+use crate::engine::socket::connect_result;
 
 /// Dials that start before the sockets get their turn, and the connects under way.
 const AT_ONCE: usize = 64;
@@ -115,8 +116,5 @@ async fn connect(request: &DialRequest, socket: Socket, watcher: &Rc<SocketWatch
     }
     let stream = WatchedSocket::new(socket, &request.target, watcher)?;
     stream.decided().await?;
-    match stream.take_error() {
-        Some(error) => Err(error),
-        None => Ok(stream),
-    }
+    connect_result(&stream.socket()).map(|()| stream)
 }

@@ -110,11 +110,6 @@ impl WatchedSocket {
         })
         .await
     }
-
-    /// The pending error of the socket (`SO_ERROR`).
-    pub(super) fn take_error(&self) -> Option<io::Error> {
-        self.socket.take_error().unwrap_or_else(Some)
-    }
 }
 
 impl Drop for WatchedSocket {

@@ -67,9 +67,4 @@ impl WatchedStream {
     pub(super) async fn decided(&self) -> io::Result<()> {
         self.0.decided().await
     }
-
-    /// The pending error of the socket (`SO_ERROR`).
-    pub(super) fn take_error(&self) -> Option<io::Error> {
-        self.socket().take_error().unwrap_or_else(Some)
-    }
 }

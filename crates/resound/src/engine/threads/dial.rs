@@ -13,6 +13,7 @@ use super::conversation::{context, converse};
 use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
 use crate::engine::shared::{RunGuard, Shared};
+use crate::engine::socket::connect_result;
 use crate::metrics::Writers;
 
 /// Starts the threads.
@@ -87,9 +88,7 @@ fn connect(
             }
         }
     }
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
+    connect_result(&SockRef::from(socket))?;
     socket.set_nonblocking(false)
 }
 

@@ -11,6 +11,7 @@ use socket2::{SockRef, Socket};
 use crate::engine::dial_driver::{DialDriver, address, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
 use crate::engine::local::WorkerLocal;
+use crate::engine::socket::{connect_result, was_accepted};
 use crate::engine::sys::Ring;
 
 /// Dials that start before the sockets get their turn.
@@ -196,6 +197,6 @@ impl PendingDials {
 /// The result of a connect that has gone on by itself. If its error was reported before, the socket
 /// is not connected.
 fn decided(socket: &Socket) -> io::Result<()> {
-    socket.take_error()?.map_or(Ok(()), Err)?;
-    socket.peer_addr().map(drop)
+    connect_result(&SockRef::from(socket))?;
+    if was_accepted(&SockRef::from(socket)) { Ok(()) } else { socket.peer_addr().map(drop) }
 }

@@ -1,5 +1,5 @@
-//! Connecting under the eyes of a [`CallObserver`](super::CallObserver): the socket stays at hand
-//! until it is known why no connection was made.
+//! Connects one socket. It stays at hand until it is known why no connection was made, for a
+//! [`CallObserver`](super::CallObserver).
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::call_observer::{CallWatch, IcmpError, StreamCall};
-use super::socket::endpoint;
+use super::socket::{connect_result, endpoint};
 use super::socket_report::plain_report;
 
 /// Connects a socket that `prepare` has bound and set up.
@@ -29,7 +29,9 @@ pub(super) async fn connect(
     socket.set_nonblocking(true)?;
     prepare(&SockRef::from(&socket))?;
     #[cfg(target_os = "linux")]
-    super::error_queue::keep(&socket, target.is_ipv4(), true);
+    if watch.is_on() {
+        super::error_queue::keep(&socket, target.is_ipv4(), true);
+    }
     let to = Endpoint::from(target);
     watch.show(|| StreamCall::Connecting { target: &to }, || plain_report(&SockRef::from(&socket)));
     let start = Instant::now();
@@ -43,7 +45,7 @@ pub(super) async fn connect(
         return Err(error);
     }
     let stream = TcpStream::from_std(socket.into())?;
-    let mut attempt = ObservedAttempt { stream: Some(stream), target, to, start, watch: watch.clone() };
+    let mut attempt = ConnectAttempt { stream: Some(stream), target, to, start, watch: watch.clone() };
     attempt.decided().await?;
     attempt.stream.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
@@ -73,7 +75,7 @@ fn is_under_way(error: &io::Error) -> bool {
 }
 
 /// An attempt that is under way. One that is dropped before its end was given up.
-struct ObservedAttempt {
+struct ConnectAttempt {
     stream: Option<TcpStream>,
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has a queue of errors"))]
     target: SocketAddr,
@@ -82,7 +84,7 @@ struct ObservedAttempt {
     watch: CallWatch,
 }
 
-impl ObservedAttempt {
+impl ConnectAttempt {
     /// Waits until the connection is made, or is known not to be.
     async fn decided(&mut self) -> io::Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
@@ -90,9 +92,11 @@ impl ObservedAttempt {
         let took = self.start.elapsed();
         let socket = SockRef::from(stream);
         let report = || plain_report(&socket);
-        let Some(error) = socket.take_error()? else {
+        let Err(error) = connect_result(&socket) else {
             #[cfg(target_os = "linux")]
-            super::error_queue::keep(stream, self.target.is_ipv4(), false);
+            if self.watch.is_on() {
+                super::error_queue::keep(stream, self.target.is_ipv4(), false);
+            }
             let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
             self.watch.show(|| StreamCall::Connected { target: &self.to, local: &local, took }, report);
             return Ok(());
@@ -112,7 +116,7 @@ impl ObservedAttempt {
     }
 }
 
-impl Drop for ObservedAttempt {
+impl Drop for ConnectAttempt {
     fn drop(&mut self) {
         if let Some(stream) = &self.stream {
             let (icmp, took) = (self.icmp(), self.start.elapsed());
