@@ -45,8 +45,8 @@ impl LogReopener {
     }
 }
 
-/// Why it cannot be opened, and what to do.
-fn unopened(path: &Path, error: &io::Error) -> anyhow::Error {
+/// Why the file of this flag cannot be opened, and what to do.
+pub(crate) fn unopened(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
     let advice = match error.kind() {
         io::ErrorKind::NotFound => "Make its folder first, or choose another path.",
         io::ErrorKind::IsADirectory => "Write the name of a file behind the folder.",
@@ -54,17 +54,17 @@ fn unopened(path: &Path, error: &io::Error) -> anyhow::Error {
         _ => "Choose another path.",
     };
     let (shown, error) = (advice::shell_path(path), resound::system::plain(error));
-    anyhow!("--log-file {shown} cannot be opened: {error}\n  {advice}")
+    anyhow!("{flag} {shown} cannot be opened: {error}\n  {advice}")
 }
 
 impl LogFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = open(path).map_err(|error| unopened(path, &error))?;
+        let file = open(path).map_err(|error| unopened("--log-file", path, &error))?;
         Ok(Self { path: path.into(), file, asked: Arc::default(), is_reported: false })
     }
 
-    /// Whether it could be opened, without making one.
-    pub(crate) fn check(path: &Path) -> Result<()> {
+    /// Whether the file of this flag could be opened, without making one.
+    pub(crate) fn check(flag: &str, path: &Path) -> Result<()> {
         let parent = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
         // A link may lead to a file that is to be made elsewhere.
         let target = path.read_link().map_or_else(|_| path.to_path_buf(), |link| parent(path).join(link));
@@ -80,7 +80,7 @@ impl LogFile {
             },
             Err(error) => Err(error),
         };
-        checked.map_err(|error| unopened(path, &error))
+        checked.map_err(|error| unopened(flag, path, &error))
     }
 
     /// Set, it lets the file be opened anew.
@@ -116,7 +116,7 @@ impl LogFile {
 
 /// Opens a log to append to it. No open waits: a FIFO needs no reader, for this end is one too. (So
 /// a reader may come later, or leave and come again.)
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]

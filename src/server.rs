@@ -209,7 +209,14 @@ impl ServingPlan {
         };
         let exposed = self.addresses.iter().filter_map(literal).find(|address| !address.ip().is_loopback());
         trusted_proxies(self.proxies, exposed.map(Endpoint::Tcp).as_ref())?;
-        self.log_file.as_deref().map(LogFile::check).transpose()?;
+        self.log_file.as_deref().map(|path| LogFile::check("--log-file", path)).transpose()?;
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+        if let Some(algorithm) = self.congestion {
+            use socket2::{Domain, Socket, Type};
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).map_err(Error::Worker)?;
+            let set = socket.set_tcp_congestion(algorithm.as_bytes());
+            set.map_err(|source| Error::Congestion { algorithm, source })?;
+        }
         self.tls.map_or(Ok(Vec::new()), ServerTlsArgs::check)
     }
 }

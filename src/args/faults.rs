@@ -11,7 +11,6 @@ use resound::faults::{FaultProfile, FaultSpec, PROFILES, Role};
 
 use crate::admin::FaultCounts;
 use crate::faults::{CONTROL_DESCRIPTORS, FaultPlan, FaultSource, SourcedFaults};
-use crate::file_identity::FileIdentity;
 use crate::server::ServingPlan;
 
 /// The heading in the help, and of the tables in the guides.
@@ -71,13 +70,6 @@ impl FaultArgs {
 
     /// What they mean, and for the program that has them.
     pub(super) fn meaning(self, serving: &mut ServingPlan) -> Result<FaultPlan> {
-        for (flag, read) in [("--replay", &self.replay), ("--faults", &self.faults)] {
-            if let (Some(record), Some(read)) = (&self.record, read)
-                && FileIdentity::of(record).is_some_and(|record| FileIdentity::of(read) == Some(record))
-            {
-                bail!("--record {} would overwrite what {flag} reads", record.display());
-            }
-        }
         let source = match (self.faults, self.replay) {
             (Some(file), _) => FaultSource::File(file),
             (None, Some(record)) => FaultSource::Record(record),

@@ -15,6 +15,7 @@ mod load;
 mod logging;
 mod mistakes;
 mod output;
+mod outputs;
 #[cfg(test)]
 mod packaged;
 mod relay;
@@ -39,6 +40,7 @@ pub(crate) use health::HealthArgs;
 pub(crate) use lab::LabArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;
+pub(crate) use outputs::overwritten;
 pub(crate) use relay::RelayArgs;
 pub(crate) use report::ReportArgs;
 pub(crate) use server::ServerArgs;

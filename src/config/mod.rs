@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use resound_console::escape;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use self::key::{Given, Keys};
@@ -29,7 +29,7 @@ use self::layer::Entry;
 use self::merge::{Merged, TypedWords, entries, off, take_switches};
 pub(crate) use self::mistake::ConfigError;
 use self::mistake::{ConfigMistake, one_line};
-use crate::args::{Cli, CliCommand};
+use crate::args::{Cli, CliCommand, overwritten};
 
 /// What to do with a configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,14 +112,10 @@ fn parsed(
     (words, mut config): (Vec<OsString>, Config),
 ) -> Result<ConfiguredCommand, Unconfigured> {
     let unparsed = |error, config| Unconfigured::Unparsed(error, Box::new(config));
-    let matches = match Cli::command().try_get_matches_from(with(typed, at, &words)) {
-        Ok(matches) => matches,
-        Err(error) => return Err(unparsed(error, config)),
-    };
-    match Cli::from_arg_matches(&matches) {
-        Ok(cli) => {
-            config.matches = matches.subcommand().map(|(_, of)| of.clone()).unwrap_or_default();
-            Ok(ConfiguredCommand { command: cli.command, config: Some(config) })
+    match command(with(typed, at, &words)) {
+        Ok((command, matches)) => {
+            config.matches = matches;
+            Ok(ConfiguredCommand { command, config: Some(config) })
         }
         Err(error) => Err(unparsed(error, config)),
     }
@@ -127,10 +123,21 @@ fn parsed(
 
 /// Without a source but the command line.
 fn plain(typed: &[OsString]) -> Result<ConfiguredCommand, Unconfigured> {
-    use clap::Parser;
-    match Cli::try_parse_from(typed) {
-        Ok(cli) => Ok(ConfiguredCommand { command: cli.command, config: None }),
+    match command(typed.to_vec()) {
+        Ok((command, _)) => Ok(ConfiguredCommand { command, config: None }),
         Err(error) => Err(Unconfigured::Unparsed(error, Box::default())),
+    }
+}
+
+/// The command that these words make, and its flags.
+fn command(words: Vec<OsString>) -> Result<(CliCommand, ArgMatches), clap::Error> {
+    let mut cli = Cli::command();
+    let matches = cli.try_get_matches_from_mut(words)?;
+    let command = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut cli))?.command;
+    let (name, flags) = matches.subcommand().map(|(name, flags)| (name, flags.clone())).unwrap_or_default();
+    match cli.find_subcommand_mut(name).zip(overwritten(&flags)) {
+        Some((of, text)) => Err(of.error(ErrorKind::ArgumentConflict, text)),
+        None => Ok((command, flags)),
     }
 }
 

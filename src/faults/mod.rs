@@ -26,6 +26,7 @@ pub(crate) use self::setter::FaultSetter;
 pub(crate) use self::source::{FaultSource, SourcedFaults};
 use crate::admin::FaultCounts;
 use crate::inherited_sockets::InheritedSockets;
+use crate::log_file::LogFile;
 
 /// The meaning of the flags about faults.
 pub(crate) struct FaultPlan {
@@ -54,7 +55,7 @@ impl FaultPlan {
             inherited
                 .refuse_upgrade("the faults 'refuse' and 'never-accept' close sockets that both processes have")?;
         }
-        let record = record.as_deref().map(FaultRecord::create).transpose()?;
+        let record = record.as_deref().map(FaultRecord::open).transpose()?;
         let control = control.map(|address| ControlListener::bind(address, inherited)).transpose()?;
         Ok(PreparedFaults { live, sourced, begun, record, control, counts })
     }
@@ -63,6 +64,7 @@ impl FaultPlan {
 impl FaultPlan {
     /// Reads the faults, and starts nothing.
     pub(crate) fn check(mut self, live: &LiveFaults) -> Result<()> {
+        self.record.as_deref().map(|path| LogFile::check("--record", path)).transpose()?;
         self.faults.begin(live, false).map(drop)
     }
 }
@@ -98,7 +100,8 @@ impl PreparedFaults {
         loud: Option<&Console>,
         connections: OpenConnections,
     ) -> impl Future<Output = ()> + use<> {
-        let Self { begun, control, .. } = self;
+        let Self { begun, control, record, .. } = self;
+        record.iter().for_each(FaultRecord::begin);
         begun.iter().for_each(|setting| setter.begun(setting));
         control.iter().for_each(|listener| listener.announce(console, loud));
         async move {

@@ -5,11 +5,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use parking_lot::Mutex;
 use resound::faults::FaultEvent;
 use resound_console::json;
 use serde::{Deserialize, Serialize};
+
+use crate::log_file::{self, unopened};
 
 /// Faults, and the first connection that they concern.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,13 +29,31 @@ pub(crate) struct FaultRecord(Arc<Mutex<RecordFile>>);
 struct RecordFile {
     path: PathBuf,
     file: BufWriter<File>,
+    /// What it held before is gone.
+    has_begun: bool,
     failed: Option<io::Error>,
 }
 
+impl RecordFile {
+    /// Before the first line.
+    fn empty(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.has_begun, true) && self.file.get_ref().metadata()?.is_file() {
+            self.file = BufWriter::new(File::create(&self.path)?);
+        }
+        Ok(())
+    }
+}
+
 impl FaultRecord {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("--record {}", path.display()))?;
-        Ok(Self(Arc::new(Mutex::new(RecordFile { path: path.into(), file: BufWriter::new(file), failed: None }))))
+    /// Opens the file, and leaves what it holds: the program may fail to start.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = BufWriter::new(log_file::open(path).map_err(|error| unopened("--record", path, &error))?);
+        Ok(Self(Arc::new(Mutex::new(RecordFile { path: path.into(), file, has_begun: false, failed: None }))))
+    }
+
+    /// The program has started: an earlier record in the file goes.
+    pub(crate) fn begin(&self) {
+        self.line(b"");
     }
 
     pub(crate) fn setting(&self, setting: &SettingRecord) {
@@ -48,7 +68,8 @@ impl FaultRecord {
         let record = &mut *self.0.lock();
         if record.failed.is_none() {
             // A program that reads along finds each line complete.
-            record.failed = record.file.write_all(line).and_then(|()| record.file.flush()).err();
+            let written = record.empty().and_then(|()| record.file.write_all(line)).and_then(|()| record.file.flush());
+            record.failed = written.err();
             if let Some(error) = &record.failed {
                 tracing::warn!("--record {} ends here: {error}", record.path.display());
             }

@@ -179,6 +179,41 @@ fn the_load_generator_reports_what_a_server_does_on_purpose() {
 }
 
 #[test]
+fn an_output_replaces_nothing_that_another_flag_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (key, link, new) = (path("key.pem"), path("link"), path("new"));
+    std::fs::write(&key, "# A key, or a configuration.\n").unwrap();
+    std::fs::hard_link(&key, &link).unwrap();
+    for (args, want) in [
+        (&["--tls", "--cert", "other.pem", "--key", &key, "--fault", "reset", "--record", &link][..], "--key reads"),
+        (&["--tls", "--cert", &key, "--key", "other.pem", "--log-file", &link], "--cert reads"),
+        (&["--config", &key, "--fault", "reset", "--record", &key], "--config reads"),
+        (&["--fault", "reset", "--record", &new, "--log-file", &new], "--log-file would write one file"),
+    ] {
+        let (code, _, stderr) = run(&[&["server", "127.0.0.1", "0"], args].concat(), b"");
+        assert!(code == Some(2) && stderr.contains(want), "{args:?} {code:?} {stderr}");
+        assert_eq!(std::fs::read_to_string(&key).unwrap(), "# A key, or a configuration.\n", "{args:?}");
+        assert!(!std::path::Path::new(&new).exists());
+    }
+}
+
+#[test]
+fn a_record_outlives_a_program_that_cannot_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("record").to_str().unwrap().to_string();
+    std::fs::write(&record, "an earlier record\n").unwrap();
+    let (_taken, address) = Program::server(&[]);
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let (code, _, stderr) = run(&["server", &host, &port, "--fault", "reset", "--record", &record], b"");
+    assert!(code == Some(2) && stderr.contains("already in use"), "{code:?} {stderr}");
+    assert_eq!(std::fs::read_to_string(&record).unwrap(), "an earlier record\n");
+    let (mut server, _) = Program::server(&["--fault", "reset", "--record", &record]);
+    server.stdout.until("Faults");
+    assert!(std::fs::read_to_string(&record).unwrap().starts_with("{\"from\""));
+}
+
+#[test]
 fn a_record_replaces_no_file_of_faults_and_the_command_lines_seed_holds() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
