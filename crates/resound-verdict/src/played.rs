@@ -60,7 +60,9 @@ impl Played {
     /// Connects and asks the far end to play.
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
         let permit = end.permits.session().await;
-        Self::begin_with(permit, end, special, steps).await
+        let mut record = end.ledger.begins();
+        let begun = Self::begin_with(permit, end, special, steps).await;
+        begun.inspect_err(|symptom| record.failed(symptom))
     }
 
     /// The same, with a permit of the path's.

@@ -63,7 +63,8 @@ fn fate(symptom: &Symptom) -> String {
 
 async fn open(end: &PathEnd) -> Result<Played, Symptom> {
     let steps = [Step::Answers { count: 1, ask: 1, bytes: 1 }, Step::Eof];
-    let played = Played::begin(end, Special::default(), &steps).await?;
+    // One too many is what is looked for.
+    let played = Played::begin_with(end.permits.session().await, end, Special::default(), &steps).await?;
     end.greeted.add(&played.hello);
     Ok(played)
 }

@@ -60,7 +60,7 @@ pub(crate) struct Churned {
 async fn one(end: &PathEnd, alone: Duration, began: Instant) -> Tried<Churned> {
     let mut record = end.ledger.begins();
     let start = Instant::now();
-    let result = match Played::begin(end, Special::default(), &[]).await {
+    let result = match Played::begin_with(end.permits.session().await, end, Special::default(), &[]).await {
         Ok(mut played) => {
             end.greeted.add(&played.hello);
             record.greeted(played.lines);

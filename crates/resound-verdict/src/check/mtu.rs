@@ -91,14 +91,18 @@ impl MtuSearch<'_> {
         };
         let (mut natural, mut delivered, far) = (None, (0, 0), Cell::new(None));
         // Nothing is asked on another connection: its answer may be too large for the path.
+        let steps: &[Step] = if is_out { &out } else { &back };
+        let permit = self.end.permits.session().await;
+        let (mut record, carried) = (self.end.ledger.begins(), Cell::new(None));
         let act = async {
-            let mut played = Played::begin(self.end, special, if is_out { &out } else { &back }).await?;
+            let mut played = Played::begin_with(permit, self.end, special, steps).await?;
             natural = played.tcp().and_then(|tcp| natural_segment(&tcp, is_out));
             delivered.0 = count(&played);
             let start = Instant::now();
             let moved =
                 if is_out { self.send(&mut played, bytes).await } else { self.receive(&mut played, bytes).await };
             delivered.1 = count(&played);
+            carried.set(Some((played.lines, (played.sent, played.received()))));
             if let Err(Symptom::Reset { .. }) = moved {
                 // The sizes are not in question any more.
                 let asked = timeout(ASKED_WITHIN, played.far().asked()).await.ok().and_then(Result::ok);
@@ -111,8 +115,14 @@ impl MtuSearch<'_> {
             Err(Symptom::Stalled { received, .. }) => *received > 0 || delivered.1 > delivered.0,
             other => other.is_ok(),
         };
-        self.end.ledger.moved_plainly(result.as_ref().err());
-        MtuTry { tried: Tried { result, far: far.take() }, natural, delivers }
+        let one = MtuTry { tried: Tried { result, far: far.take() }, natural, delivers };
+        match (carried.get(), one.tried.symptom()) {
+            (Some((lines, moved)), symptom) => record.ended(steps, lines, moved, symptom, one.tried.far.as_ref()),
+            // A greeting that is lost for its size is the matter of this check.
+            (None, Some(Symptom::NoHello(NoHello::Silent) | Symptom::HelloLost(_)) | None) => {}
+            (None, Some(symptom)) => record.failed(symptom),
+        }
+        one
     }
 
     async fn send(&self, played: &mut Played, bytes: u64) -> Result<MtuTransfer, Symptom> {

@@ -14,7 +14,7 @@ use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::Symptom;
-use crate::tries::all;
+use crate::tries::{all, play};
 use resound_probe::Step;
 
 /// One more connection loads the path after each interval, up to so many.
@@ -144,12 +144,14 @@ impl LoadRun<'_> {
         }
         let steps = [Step::Answers { count: 1, ask: 1, bytes: 1 }];
         let at = self.start.elapsed();
-        let Ok(mut played) = Played::begin(self.end, Special::default(), &steps).await else { return };
-        self.times.borrow_mut().connects.push((at, played.connected_in));
-        let at = self.start.elapsed();
-        if let Ok(time) = played.round_trip(1, 1).await {
+        let _ = play(self.end, Special::default(), &steps, async |played| {
+            self.times.borrow_mut().connects.push((at, played.connected_in));
+            let at = self.start.elapsed();
+            let time = played.round_trip(1, 1).await?;
             self.times.borrow_mut().echoes.push((at, time));
-        }
+            Ok(())
+        })
+        .await;
     }
 
     /// Ends the load when the time is over or the result is stable, and measures this machine.
