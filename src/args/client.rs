@@ -179,8 +179,8 @@ struct TalkArgs {
     no_half_close: bool,
     /// Send stdin and discard received bytes
     ///
-    /// Ends when the server closes, or 1 s after the end of stdin, once the server's system has
-    /// acknowledged every byte.
+    /// Ends when the server closes, or once its system has acknowledged every byte and it has sent
+    /// nothing for 1 s.
     #[arg(help_heading = PIPE, long, conflicts_with_all = ["recv_only", "reconnect"])]
     send_only: bool,
     /// Send nothing, and leave stdin unread

@@ -52,6 +52,10 @@ const UNENDED: Duration = Duration::from_millis(100);
 const OUTBOX: usize = 1024 * 1024;
 /// Time that leaving waits for unsent bytes.
 const LAST_SENDING: Duration = Duration::from_secs(1);
+/// A server that sends nothing for this long has answered.
+const SILENCE: Duration = Duration::from_millis(500);
+/// Input that left earlier than this has been read, also by a slow server.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 /// How often leaving looks whether all has arrived.
 const LOOK: Duration = Duration::from_millis(10);
 /// A connection that lasted this long resets the pauses between attempts.
@@ -136,7 +140,7 @@ impl Conversation<'_> {
             }
             let rest = self.plan.connect.explanations() + &self.view.rest();
             self.terminal.post(rest);
-            if (wire.is_sending() || may_be_lost) && !matches!(end, ConversationEnd::Reset) {
+            if (wire.has_unsent() || may_be_lost) && !matches!(end, ConversationEnd::Reset) {
                 self.aside(&match wire.unsent() {
                     0 => "Not everything may have arrived: the server has not taken all of it".into(),
                     unsent => format!("Not everything was sent: {} and more may be missing", units::bytes(unsent)),
@@ -144,7 +148,7 @@ impl Conversation<'_> {
             }
             let mut pause = Duration::ZERO;
             match end {
-                ConversationEnd::Quit if wire.is_sending() || may_be_lost => {
+                ConversationEnd::Quit if wire.has_unsent() || may_be_lost => {
                     let what = "the server did not take all input before the conversation ended";
                     return Err(ClientFailure::new(FailureClass::Timeout, what).into());
                 }
@@ -160,7 +164,7 @@ impl Conversation<'_> {
                     if !wire.half_closed {
                         self.aside(CLOSED);
                     }
-                    if wire.is_sending() {
+                    if wire.has_unsent() {
                         let what = "the server closed the connection before everything was sent";
                         return Err(ClientFailure::new(FailureClass::Eof, what).into());
                     }
@@ -190,18 +194,26 @@ impl Conversation<'_> {
         }
     }
 
-    /// Sends what the outbox holds, and shows what arrives meanwhile, until the server's system has
-    /// acknowledged everything. Returns whether the rest may be lost: a connection that ends with
-    /// unread input is reset (RFC 2525, 2.17).
+    /// Sends what the outbox holds, and shows what arrives meanwhile, until the server has closed
+    /// too or was silent for a moment. Returns whether input may be lost: a connection that ends
+    /// while the server sends is reset, and what the server has not read goes (RFC 2525, 2.17).
     async fn flush_outbox(&mut self, wire: &mut ChatConnection) -> bool {
-        let (until, mut has_received) = (Instant::now() + LAST_SENDING, false);
-        while wire.is_sending() || !is_delivered(&wire.stream) {
+        let is_settled = |wire: &ChatConnection| !wire.has_unsent() && is_delivered(&wire.stream);
+        if is_settled(wire) && wire.moved().elapsed() >= LAST_SENDING {
+            return false;
+        }
+        if !wire.half_closed {
+            wire.half_close();
+        }
+        let (until, mut received) = (Instant::now() + LAST_SENDING, None);
+        loop {
             if Instant::now() >= until {
-                return has_received;
+                let is_recent = |at: Instant| !is_settled(wire) || at.elapsed() < SILENCE;
+                return wire.has_sent_within(READ_WITHIN) && received.is_some_and(is_recent);
             }
             let text = match tokio::time::timeout(LOOK, wire.next()).await {
                 Ok(Ok(WireEvent::Received { bytes, after })) => {
-                    has_received = true;
+                    received = Some(Instant::now());
                     self.view.received(&bytes, after)
                 }
                 Ok(Ok(WireEvent::Sending(bytes))) => self.view.sent(&bytes),
@@ -211,7 +223,6 @@ impl Conversation<'_> {
             };
             self.terminal.post(self.plan.connect.explanations() + &text);
         }
-        false
     }
 
     /// A new connection; `None` if the user leaves.

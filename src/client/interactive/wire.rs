@@ -101,9 +101,9 @@ impl ChatConnection {
         self.waiting() as u64 + self.outbox.iter().map(unread).sum::<u64>()
     }
 
-    /// Is the outbox not empty?
-    pub(super) fn is_sending(&self) -> bool {
-        !self.outbox.is_empty()
+    /// Is input left in the outbox?
+    pub(super) fn has_unsent(&self) -> bool {
+        self.outbox.iter().any(|piece| !matches!(piece, WirePiece::Fin))
     }
 
     /// Appends bytes to the outbox.
@@ -132,6 +132,10 @@ impl ChatConnection {
     /// When anything last moved.
     pub(super) fn moved(&self) -> Instant {
         self.received.last.max(self.sent.last).unwrap_or(self.since)
+    }
+
+    pub(super) fn has_sent_within(&self, time: Duration) -> bool {
+        self.has_unsent() || self.sent.last.is_some_and(|at| at.elapsed() < time)
     }
 
     /// Sends what waits, and waits for the next thing that happens. May be given up at any time.

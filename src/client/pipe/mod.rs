@@ -45,6 +45,8 @@ const DELIVERY: Duration = Duration::from_secs(5);
 /// With `--send-only`, the time for the server to close once it has everything. Closing earlier
 /// would turn its answer into a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// The same while it goes on sending.
+const LONGEST_LINGER: Duration = Duration::from_secs(10);
 /// Once the reader of stdout has left and the connection is made, failures count for this time: the
 /// server may still refuse the connection.
 const LAST_FAILURE: Duration = Duration::from_millis(100);
@@ -221,7 +223,7 @@ impl<'a> Pipe<'a> {
         let (send, receive) = (self.send(stream, &stdin), self.receive(stream, free_chunks));
         tokio::pin!(send, receive);
         let mut sending = None;
-        let mut quit_at = None;
+        let (mut quit_at, mut sent_at) = (None, None);
         let mut last_look = None;
         let mut sent_before_fin = None;
         let mut idleness = Idleness::new(self.plan.idle_timeout);
@@ -241,6 +243,7 @@ impl<'a> Pipe<'a> {
                 sent = &mut send, if sending.is_none() => {
                     let pause = self.options.quit_after.or(self.options.send_only.then_some(LINGER));
                     quit_at = pause.map(|pause| Instant::now() + pause);
+                    sent_at = Some(Instant::now());
                     sending = Some(sent);
                 }
                 () = until(last_look.map(|(at, _)| at)) => {
@@ -258,13 +261,16 @@ impl<'a> Pipe<'a> {
                         break Err(ClientFailure::of(error, " before its answer was complete"));
                     }
                     // Closing now could destroy bytes that the server has not taken.
-                    if is_delivered(stream) {
+                    if let Some(silence) = self.waits_for_silence(sent_at)? {
+                        quit_at = Some(silence);
+                    } else if is_delivered(stream) {
                         break Ok(());
                     } else if self.options.quit_after.is_some() {
                         let what = "the server has not acknowledged everything in time";
                         break Err(ClientFailure::new(FailureClass::Timeout, what).into());
+                    } else {
+                        quit_at = Some(Instant::now() + LINGER);
                     }
-                    quit_at = Some(Instant::now() + LINGER);
                 }
                 () = idleness.due() => idleness.check(self.moved.get(), stream)?,
                 () = self.plan.connect.look_due() => self.plan.connect.look(stream),
@@ -287,6 +293,20 @@ impl<'a> Pipe<'a> {
             Some(Ok(())) | None => ended?,
         }
         Ok(sent_before_fin.is_some_and(|before| self.sent.get() > before))
+    }
+
+    /// With `--send-only`, when to look again while the server sends: a close then destroys what it
+    /// has not read (RFC 2525, 2.17).
+    fn waits_for_silence(&self, sent_at: Option<Instant>) -> Result<Option<Instant>> {
+        let silence = self.moved.get() + LINGER;
+        if self.options.quit_after.is_some() || silence <= Instant::now() {
+            return Ok(None);
+        }
+        if sent_at.is_some_and(|at| at.elapsed() > LONGEST_LINGER) {
+            let what = "the server went on sending, so what it had not read may be lost";
+            return Err(ClientFailure::new(FailureClass::Timeout, what).into());
+        }
+        Ok(Some(silence))
     }
 
     /// Sends all of stdin, and the FIN after it unless --no-half-close is set.

@@ -1,12 +1,18 @@
 //! The client at a terminal: what a person types, and what they see.
 
+use std::io::Write;
 use std::net::TcpListener;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::child::Program;
 use crate::harness::Peer;
 use crate::program::terminal::Terminal;
+
+/// The pause between two lines of a server that goes on sending.
+const PUSHES: Duration = Duration::from_millis(50);
 
 /// A server that this test plays.
 pub(crate) fn stage() -> (TcpListener, String) {
@@ -111,6 +117,22 @@ fn a_flood_is_shown_to_its_end_and_can_be_left() {
     let (code, screen) = client.end();
     assert_eq!(code, 0);
     assert!(screen.ends_with("Disconnected from server"), "{screen}");
+}
+
+#[test]
+fn leaving_a_server_that_goes_on_sending_reports_input_that_may_be_lost() {
+    let (mut client, mut server, _) = both(&[]);
+    let (_running, ended) = std::sync::mpsc::channel::<()>();
+    let pushing = std::thread::spawn(move || {
+        let goes_on = || ended.recv_timeout(PUSHES) == Err(RecvTimeoutError::Timeout);
+        while goes_on() && server.0.write_all(b"news\n").is_ok() {}
+    });
+    client.until_seen("Server: news");
+    client.line("hello");
+    client.line("quit");
+    client.until_seen("Not everything may have arrived");
+    assert_eq!(client.end().0, 1);
+    pushing.join().unwrap();
 }
 
 #[test]
