@@ -119,7 +119,10 @@ fn given(key: &ConfigKey, value: OsString) -> Result<Given, String> {
                 return Err("the list has no `]` at its end".into());
             }
             let split = || text.split(',').map(str::trim).filter(|value| !value.is_empty()).map(String::from).collect();
-            let values = file::list(&key.name, text).unwrap_or_else(|| Ok(split()))?;
+            let values: Vec<String> = file::list(&key.name, text).unwrap_or_else(|| Ok(split()))?;
+            if values.is_empty() && !text.trim_start().starts_with('[') {
+                return Err("the list has no value: `[]` is an empty list, and an empty variable is none".into());
+            }
             Ok(Given::Values(values.into_iter().map(Into::into).collect()))
         }
     }

@@ -28,6 +28,7 @@ use crate::colour::Colour;
 use crate::exit;
 use crate::result_output::ResultOutput;
 use crate::signals::{SAME_SIGNAL, termination};
+use crate::stdio::say;
 
 /// Descriptors beside those of the connections.
 const BESIDE: u64 = 64;
@@ -111,6 +112,10 @@ async fn watch(plan: &WatchPlan) -> Result<ExitCode> {
                 let title = lines::title(plan, kind, words);
                 if plan.json { Vec::new() } else { title.into_bytes() }
             }
+            WatchProgress::Waits(error) => {
+                say(&format!("waiting for {}: {error}", plan.connect.address));
+                return;
+            }
             WatchProgress::Second(second) if plan.json => json::object(&document::second(second)),
             WatchProgress::Second(second) => lines.of(second).into_bytes(),
             _ => Vec::new(),
@@ -156,6 +161,10 @@ fn code(plan: &WatchPlan, record: &WatchRecord, is_cut: bool) -> u8 {
 fn failure(plan: &WatchPlan, error: WatchError) -> anyhow::Error {
     let what = format!("{} cannot be watched: {error}", plan.connect.address);
     let (class, advice) = match error {
+        // Waiting does not help.
+        WatchError::NoConnection(Some(class @ (FailureClass::Tls | FailureClass::Dns)), _) => {
+            return ClientFailure::new(class, what).into();
+        }
         WatchError::NoConnection(Some(class), _) => (class, "Start the server first, or wait for it with --wait."),
         // This machine could not do its part.
         WatchError::NoConnection(None, _) => return anyhow!(what),

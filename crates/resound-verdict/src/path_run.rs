@@ -176,8 +176,10 @@ impl PathRun<'_> {
         })
     }
 
+    /// A check cannot be made. One with a setting of its own was expected to be.
     pub(crate) fn skip(&self, id: CheckId, why: &str) {
-        self.add(CheckReport::new(id, CheckVerdict::Skip, why));
+        let verdict = if self.settings.asks_for(id) { CheckVerdict::Unknown } else { CheckVerdict::Skip };
+        self.add(CheckReport::new(id, verdict, why));
     }
 
     pub(crate) fn has(&self, id: CheckId) -> bool {

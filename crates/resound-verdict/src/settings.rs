@@ -31,6 +31,15 @@ pub(crate) struct PathSettings {
 }
 
 impl PathSettings {
+    /// Whether a setting asks for this check alone.
+    pub(crate) fn asks_for(&self, id: CheckId) -> bool {
+        match id {
+            CheckId::Idle => self.idle.is_some() || self.finds_idle_timeout,
+            CheckId::Cap => self.connections.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether a check is asked for: by name, or by the profile.
     pub(crate) fn wants(&self, id: CheckId) -> bool {
         if self.skip.contains(&id) {

@@ -74,6 +74,9 @@ fn a_list_is_separated_by_commas_or_written_as_in_a_file() {
     assert_eq!(fault("[\"a,b\", 'c']"), ["alpn=a,b,c", "tls"]);
     assert_eq!(fault("[::1]:8"), ["alpn=[::1]:8", "tls"], "an address is no list");
     assert!(refused("RESOUND_SERVER_ALLOW", "[true]").contains("not true or false"));
+    for blank in [" ", ",", " , "] {
+        assert!(refused("RESOUND_SERVER_ALLOW", blank).contains("the list has no value"), "{blank:?}");
+    }
     assert!(refused("RESOUND_SERVER_ALLOW", "[\"::1\"").contains("the list has no `]` at its end"));
 }
 

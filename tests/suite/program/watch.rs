@@ -71,6 +71,20 @@ mod signals {
     }
 
     #[test]
+    fn a_watch_says_what_it_waits_for() {
+        let (held, address) = crate::client::connecting::closed_port();
+        let port = address.port().to_string();
+        let mut watch = start(&port, &["--wait"]);
+        let mut said = crate::child::Lines::of(watch.child.stderr.take().unwrap());
+        assert!(said.until("resound: waiting for").contains("refused"));
+        drop(held);
+        let _server = Program::spawn(Program::command(&["server", "127.0.0.1", &port, "-q"]));
+        assert_eq!(next(&mut watch)["event"], "second");
+        watch.signal(Signal::INT);
+        assert_eq!(watch.end().0, Some(0));
+    }
+
+    #[test]
     fn a_signal_is_the_end_of_a_watch_unless_it_cuts_it_short() {
         let (_server, address) = Program::server(&["-q"]);
         for (args, code) in [(&[][..], 0), (&["--for", "1h"], 130)] {

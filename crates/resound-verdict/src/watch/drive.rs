@@ -39,6 +39,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum WatchProgress<'a> {
+    /// The watch waits for the service: why it cannot begin yet. Told again when that changes.
+    Waits(&'a WatchError),
     /// The service answers, and the watch begins: what answers, and its name.
     Begins(FarKind, Option<&'a str>),
     /// A second is over.
@@ -69,7 +71,7 @@ impl Watch {
     ) -> Result<WatchRecord, WatchError> {
         let mut stop = pin!(stop);
         let service = tokio::select! {
-            service = self.find() => service?,
+            service = self.find(tell) => service?,
             () = &mut stop => return Err(WatchError::NoConnection(None, "stopped without a connection".into())),
         };
         tell(WatchProgress::Begins(service.far, service.name.as_deref()));
@@ -110,7 +112,8 @@ impl Watch {
     }
 
     /// Makes the first connections, and learns what answers.
-    async fn find(&self) -> Result<WatchedService, WatchError> {
+    async fn find(&self, tell: &mut dyn FnMut(WatchProgress<'_>)) -> Result<WatchedService, WatchError> {
+        let mut told = None;
         let port = match &self.end.address {
             Address::Tcp { port, .. } => Some(*port),
             Address::Unix(_) => None,
@@ -138,8 +141,11 @@ impl Watch {
                 FarKind::Silent | FarKind::Hangs => WatchError::NoAnswer(why),
                 far @ (FarKind::SpeaksFirst | FarKind::Answers) => WatchError::NotLines(far, words),
             };
-            if !self.waits || matches!(error, WatchError::NotLines(..)) {
+            if !self.waits || !error.may_pass() {
                 return Err(error);
+            }
+            if told.replace(error.to_string()) != Some(error.to_string()) {
+                tell(WatchProgress::Waits(&error));
             }
             sleep(PAUSE).await;
         }

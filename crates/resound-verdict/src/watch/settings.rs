@@ -114,6 +114,13 @@ pub enum WatchError {
     NotLines(FarKind, String),
 }
 
+impl WatchError {
+    /// Whether waiting may help: another service, or a certificate that is wrong, stays so.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(self, Self::NotLines(..) | Self::NoConnection(Some(FailureClass::Tls), _))
+    }
+}
+
 impl std::fmt::Display for WatchError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

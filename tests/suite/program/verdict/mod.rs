@@ -121,6 +121,9 @@ fn a_wrong_answer_is_a_failed_check_and_the_path_is_still_tested() {
     let greeted = "\nfar end: a server that sends back what it receives\n\nverdict  check ";
     assert!(tested(&[&address, "--only", "connect"]).1.contains(greeted));
     assert_eq!((code, &document(&stdout)["addresses"][0]["far"]), (Some(0), &"echo".into()), "{stdout}");
+    let (code, stdout, _) = tested(&[&address, "--expect", "echo", "--idle", "5s"]);
+    assert_eq!(code, Some(4), "a check that was asked for and cannot be made is no success: {stdout}");
+    assert!(stdout.contains("\nunknown  idle "), "{stdout}");
 }
 
 #[test]
