@@ -41,6 +41,8 @@ use crate::{exit, report, signals};
 const SIDE_BY_SIDE: usize = 160;
 /// Descriptors of a server in this process, beside its connections.
 const OF_OWN_SERVER: usize = 64;
+/// How long a second connection may take where the first has failed.
+const SECOND_CONNECT: Duration = Duration::from_secs(3);
 /// How often the progress is drawn anew.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -93,7 +95,15 @@ impl<'a> TestRun<'a> {
         let waits = self.plan.connect.patience != RetryPolicy::Retry(0);
         if self.task.has_messages || waits || is_bound {
             let begun = async {
-                let stream = within(self.plan.timeout, self.plan.connect(start)).await?;
+                let stream = match within(self.plan.timeout, self.plan.connect(start)).await {
+                    // One connection that fails beside others is not the end.
+                    Err(error) if path.is_some() && !is_bound && !waits && self.connects_again().await => {
+                        let _ = self.not_sent.set(format!("{error:#}"));
+                        self.not_sent(&error);
+                        return Ok(());
+                    }
+                    connected => connected?,
+                };
                 self.view.lock().connected(stream.peer().to_string());
                 if self.task.has_messages { self.messages(stream, start).await } else { Ok(()) }
             };
@@ -189,6 +199,14 @@ impl<'a> TestRun<'a> {
         self.view.lock().add_instead(check);
     }
 
+    /// Whether another connection comes about, soon.
+    async fn connects_again(&self) -> bool {
+        let connect = &self.plan.connect;
+        let soon = DialOptions { timeout: connect.dial.timeout.min(SECOND_CONNECT), ..connect.dial };
+        let Ok(stream) = resound::dial(&connect.address, soon).await else { return false };
+        connect.before.prepare(stream, soon.timeout).await.is_ok()
+    }
+
     /// A server's certificate may be too large for the path. In the smallest segments it comes.
     async fn has_tls_in_small_segments(&self) -> bool {
         let connect = &self.plan.connect;
@@ -197,7 +215,7 @@ impl<'a> TestRun<'a> {
         connect.before.prepare(stream, connect.dial.timeout).await.is_ok()
     }
 
-    /// TLS did not come about, or broke, in the messages.
+    /// Nothing could be sent: no connection or no TLS came about, or that broke.
     fn not_sent(&self, error: &anyhow::Error) {
         let mut view = self.view.lock();
         if view.has_text() {
