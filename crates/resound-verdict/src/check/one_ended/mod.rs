@@ -243,6 +243,11 @@ fn mtu_reports(tries: &[Tried<()>], control: &[Tried<()>], largest: Option<u16>)
                 |_| CheckReport::new(id, CheckVerdict::Pass, "segments of the full size arrive, and come back"),
                 is_mine,
                 |mine| {
+                    if control.is_empty() {
+                        // Others of the same size came through.
+                        let what = format!("some transfers stood still: {}", mine[0]);
+                        return CheckReport::new(id, CheckVerdict::Fail, what);
+                    }
                     let size = largest.unwrap_or(SMALL_SEGMENT);
                     let what =
                         format!("large segments are lost without an ICMP message; segments of {size} bytes pass");
