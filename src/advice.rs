@@ -29,7 +29,9 @@ const COPY_AGAIN: &str = "Copy it again, whole: from a line `-----BEGIN ...` to 
 pub(crate) fn of_error(error: &Error) -> Cow<'static, str> {
     match error {
         Error::Address { .. } => "Write HOST PORT, HOST:PORT, [IPv6]:PORT, unix:/path, or a port alone.",
-        Error::UnknownHost { .. } => "Check the spelling and the family, or give another address, such as 127.0.0.1.",
+        Error::UnknownHost { .. } => {
+            "Check the spelling and the family (-4, -6), or give another address, such as 127.0.0.1 or ::1."
+        }
         Error::InUse { address } if address.starts_with("unix:") => {
             "Choose another path, or stop the program that listens there."
         }

@@ -88,7 +88,7 @@ fn console(
     let of_skipped = settings.clone();
     let skipped = move |skipped| Console::skipped(&of_skipped, skipped, noun);
     let failing = move |error: &io::Error| {
-        tracing::warn!("{name} cannot be written ({error}): the server retries, and counts the lines it skips");
+        tracing::warn!("{name} cannot be written ({error}): the program retries, and counts the lines it skips");
     };
     let lanes = match lines {
         LineSource::Workers(count) => count,

@@ -116,7 +116,7 @@ impl LogFile {
 
 /// Opens a log to append to it. No open waits: a FIFO needs no reader, for this end is one too. (So
 /// a reader may come later, or leave and come again.)
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]

@@ -307,8 +307,8 @@ fn write_the_rest(consoles: Consoles, warnings: Warnings) -> bool {
     let is_written = consoles.finish(LAST_WRITES, |name, Unwritten { lines, error }| {
         // A stuck pipe may have taken a part of the last write.
         let most = if error.kind() == std::io::ErrorKind::TimedOut { "up to " } else { "" };
-        let lines = counted(*lines, "line");
-        tracing::error!("{name} could not be written to the end, {most}{lines} are missing: {error}");
+        let (are, lines) = (if *lines == 1 { "is" } else { "are" }, counted(*lines, "line"));
+        tracing::error!("{name} could not be written to the end, {most}{lines} {are} missing: {error}");
     });
     warnings.finish(LAST_WRITES);
     is_written

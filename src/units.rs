@@ -16,6 +16,10 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// `500ms`, `10s`, `5m`, `1h 30m`; a plain number is in seconds, as with curl and ping: `10`,
 /// `0.5`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    // Sizes on the same command line may be capitals; here one is 30 days.
+    if text.contains('M') {
+        return Err(format!("'{text}' is in months; write it like 5m, or in days, such as 150d"));
+    }
     match seconds(text).map_or_else(|| humantime::parse_duration(text), Ok) {
         Ok(time) if time.is_zero() => Err("it must be longer than zero".into()),
         Ok(time) if time > LONGEST => Err(format!("'{text}' is too long: 100 years are the most")),
@@ -31,19 +35,23 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX))
 }
 
-fn none_or_no_number(text: &str) -> String {
-    let is_zero = !text.is_empty() && text.bytes().all(|byte| byte == b'0');
-    if is_zero { "it must be at least 1".into() } else { format!("'{text}' is not a number from 1 on") }
+fn none_or_no_number(text: &str, most: usize) -> String {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match is_number {
+        true if text.bytes().all(|byte| byte == b'0') => "it must be at least 1".into(),
+        true => format!("'{text}' is too much: {most} is the most"),
+        false => format!("'{text}' is not a number from 1 on"),
+    }
 }
 
 /// A count of at least one.
 pub(crate) fn positive(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| none_or_no_number(text))
+    text.parse().map_err(|_| none_or_no_number(text, usize::MAX))
 }
 
 /// The same, up to four billion.
 pub(crate) fn positive_u32(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| none_or_no_number(text))
+    text.parse().map_err(|_| none_or_no_number(text, u32::MAX as usize))
 }
 
 /// `20`, `20/s`, `100/m`, `1000/h`.
@@ -194,11 +202,12 @@ mod tests {
         assert_eq!(timeout("5m").unwrap().0, Some(Duration::from_secs(300)));
         assert_eq!(timeout("off").unwrap().0, None);
         let longest = format!("1{}", "0".repeat(400));
-        let wrong = ["", "0s", "0", "0.0", ".", "1.2.3", "-1s", "-1", "+1", "1e3", "inf", "nan", "10 0", "x"];
+        let wrong = ["", "0s", "0", "0.0", ".", "1.2.3", "-1s", "-1", "+1", "1e3", "inf", "nan", "10 0", "x", "5M"];
         let long = ["99999999999999999999s", "10000000000000000000s", "101years", "99999999999999999999", &longest];
         for text in wrong.into_iter().chain(long) {
             assert!(duration(text).is_err(), "{text}");
         }
+        assert!(duration("5M").unwrap_err().contains("in months"));
         assert_eq!(keepalive("60s").unwrap().0, Some(Duration::from_secs(60)));
         assert_eq!(keepalive("off").unwrap().0, None);
         for text in ["500ms", "1500ms", "32768s"] {

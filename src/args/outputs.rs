@@ -12,6 +12,9 @@ const OUTPUTS: [&str; 7] = ["record", "log_file", "pcap", "json", "hdr", "html",
 /// Those whose files are checked where they are written ([`crate::report`]).
 const REPORTS: [&str; 4] = ["json", "hdr", "html", "junit"];
 
+/// The results that `report` reads, which are checked there too. They have no flag.
+const RESULTS: &str = "files";
+
 /// Outputs that a command writes beside what it prints.
 const BESIDE_STDOUT: [&str; 2] = ["record", "pcap"];
 
@@ -21,7 +24,7 @@ pub(crate) fn overwritten(matches: &ArgMatches) -> Option<String> {
     let files: Vec<(&str, &PathBuf)> = matches
         .ids()
         .flat_map(|id| of(id.as_str()).into_iter().map(|path| (id.as_str(), path)))
-        .filter(|(_, path)| path.as_os_str() != "-")
+        .filter(|(id, path)| *id != RESULTS && path.as_os_str() != "-")
         .collect();
     let flag = |id: &str| format!("--{}", id.replace('_', "-"));
     files.iter().filter(|(id, _)| OUTPUTS.contains(id)).find_map(|&(output, path)| {

@@ -1,6 +1,6 @@
 //! [`FaultRecord`]: the file of `--record`.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use resound::faults::FaultEvent;
 use resound_console::json;
 use serde::{Deserialize, Serialize};
 
-use crate::log_file::{self, unopened};
+use crate::log_file::unopened;
 
 /// Faults, and the first connection that they concern.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,17 +37,18 @@ struct RecordFile {
 impl RecordFile {
     /// Before the first line.
     fn empty(&mut self) -> io::Result<()> {
-        if !std::mem::replace(&mut self.has_begun, true) && self.file.get_ref().metadata()?.is_file() {
-            self.file = BufWriter::new(File::create(&self.path)?);
+        match !std::mem::replace(&mut self.has_begun, true) && self.file.get_ref().metadata()?.is_file() {
+            true => self.file.get_ref().set_len(0),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl FaultRecord {
     /// Opens the file, and leaves what it holds: the program may fail to start.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = BufWriter::new(log_file::open(path).map_err(|error| unopened("--record", path, &error))?);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = BufWriter::new(file.map_err(|error| unopened("--record", path, &error))?);
         Ok(Self(Arc::new(Mutex::new(RecordFile { path: path.into(), file, has_begun: false, failed: None }))))
     }
 

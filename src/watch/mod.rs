@@ -161,7 +161,7 @@ fn code(plan: &WatchPlan, record: &WatchRecord, is_cut: bool) -> u8 {
 fn failure(plan: &WatchPlan, error: WatchError) -> anyhow::Error {
     let what = format!("{} cannot be watched: {error}", plan.connect.address);
     let (class, advice) = match error {
-        // Waiting does not help.
+        // A spelling or a certificate is the way out, not patience.
         WatchError::NoConnection(Some(class @ (FailureClass::Tls | FailureClass::Dns)), _) => {
             return ClientFailure::new(class, what).into();
         }

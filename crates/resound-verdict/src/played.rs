@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use crate::far_session::{BrokenLine, FarSession, TOO_LONG, ask, garbled, read_line};
+use crate::ledger::LedgerRecord;
 use crate::place::{PathEnd, Reached, Special};
 use crate::report::PathDirection;
 use crate::symptom::Symptom;
@@ -54,6 +55,8 @@ pub(crate) struct Played {
     /// What came behind a line: another one, or bytes of the pattern.
     rest: Vec<u8>,
     _permit: Option<OwnedSemaphorePermit>,
+    /// It counts as open for the others.
+    _record: Option<LedgerRecord>,
 }
 
 impl Played {
@@ -61,11 +64,16 @@ impl Played {
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
         let permit = end.permits.session().await;
         let mut record = end.ledger.begins();
-        let begun = Self::begin_with(permit, end, special, steps).await;
-        begun.inspect_err(|symptom| record.failed(symptom))
+        match Self::begin_with(permit, end, special, steps).await {
+            Ok(played) => Ok(Self { _record: Some(record), ..played }),
+            Err(symptom) => {
+                record.failed(&symptom);
+                Err(symptom)
+            }
+        }
     }
 
-    /// The same, with a permit of the path's.
+    /// The same with a permit that the caller has, who notes the connection in the ledger too.
     pub(crate) async fn begin_with(
         permit: Option<OwnedSemaphorePermit>,
         end: &PathEnd,
@@ -100,6 +108,7 @@ impl Played {
             down: PatternCheck::new(Pattern::down(end.seed)),
             rest,
             _permit: permit,
+            _record: None,
         })
     }
 

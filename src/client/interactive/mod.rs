@@ -199,7 +199,8 @@ impl Conversation<'_> {
     /// while the server sends is reset, and what the server has not read goes (RFC 2525, 2.17).
     async fn flush_outbox(&mut self, wire: &mut ChatConnection) -> bool {
         let is_settled = |wire: &ChatConnection| !wire.has_unsent() && is_delivered(&wire.stream);
-        if is_settled(wire) && wire.moved().elapsed() >= LAST_SENDING {
+        let was_settled = is_settled(wire);
+        if was_settled && wire.moved().elapsed() >= LAST_SENDING {
             return false;
         }
         if !wire.half_closed {
@@ -208,8 +209,8 @@ impl Conversation<'_> {
         let (until, mut received) = (Instant::now() + LAST_SENDING, None);
         loop {
             if Instant::now() >= until {
-                let is_recent = |at: Instant| !is_settled(wire) || at.elapsed() < SILENCE;
-                return wire.has_sent_within(READ_WITHIN) && received.is_some_and(is_recent);
+                let may_be_read = |at: Instant| at.elapsed() >= SILENCE || !wire.has_sent_within(READ_WITHIN);
+                return received.is_some_and(|at| !is_settled(wire) || !may_be_read(at));
             }
             let text = match tokio::time::timeout(LOOK, wire.next()).await {
                 Ok(Ok(WireEvent::Received { bytes, after })) => {
@@ -218,7 +219,8 @@ impl Conversation<'_> {
                 }
                 Ok(Ok(WireEvent::Sending(bytes))) => self.view.sent(&bytes),
                 Ok(Ok(WireEvent::Closed)) => return false,
-                Ok(Err(_)) => return true,
+                // Behind this end's FIN it may end as it likes, if it had everything before.
+                Ok(Err(_)) => return !was_settled,
                 Ok(Ok(_)) | Err(_) => String::new(),
             };
             self.terminal.post(self.plan.connect.explanations() + &text);

@@ -261,15 +261,15 @@ impl<'a> Pipe<'a> {
                         break Err(ClientFailure::of(error, " before its answer was complete"));
                     }
                     // Closing now could destroy bytes that the server has not taken.
-                    if let Some(silence) = self.waits_for_silence(sent_at)? {
-                        quit_at = Some(silence);
-                    } else if is_delivered(stream) {
-                        break Ok(());
-                    } else if self.options.quit_after.is_some() {
-                        let what = "the server has not acknowledged everything in time";
-                        break Err(ClientFailure::new(FailureClass::Timeout, what).into());
-                    } else {
-                        quit_at = Some(Instant::now() + LINGER);
+                    let is_sent = matches!(sending, Some(Ok(())));
+                    match self.waits_for_silence(sent_at.filter(|_| is_sent)) {
+                        Ok(None) if is_delivered(stream) => break Ok(()),
+                        Ok(None) if self.options.quit_after.is_some() => {
+                            let what = "the server has not acknowledged everything in time";
+                            break Err(ClientFailure::new(FailureClass::Timeout, what).into());
+                        }
+                        Ok(silence) => quit_at = silence.or(Some(Instant::now() + LINGER)),
+                        Err(error) => break Err(error),
                     }
                 }
                 () = idleness.due() => idleness.check(self.moved.get(), stream)?,
@@ -299,10 +299,10 @@ impl<'a> Pipe<'a> {
     /// has not read (RFC 2525, 2.17).
     fn waits_for_silence(&self, sent_at: Option<Instant>) -> Result<Option<Instant>> {
         let silence = self.moved.get() + LINGER;
-        if self.options.quit_after.is_some() || silence <= Instant::now() {
+        let Some(sent_at) = sent_at.filter(|_| self.options.quit_after.is_none() && silence > Instant::now()) else {
             return Ok(None);
-        }
-        if sent_at.is_some_and(|at| at.elapsed() > LONGEST_LINGER) {
+        };
+        if sent_at.elapsed() > LONGEST_LINGER {
             let what = "the server went on sending, so what it had not read may be lost";
             return Err(ClientFailure::new(FailureClass::Timeout, what).into());
         }

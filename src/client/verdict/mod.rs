@@ -97,7 +97,7 @@ impl<'a> TestRun<'a> {
             let begun = async {
                 let stream = match within(self.plan.timeout, self.plan.connect(start)).await {
                     // One connection that fails beside others is not the end.
-                    Err(error) if path.is_some() && !is_bound && !waits && self.connects_again().await => {
+                    Err(error) if path.is_some() && !is_bound && !waits && self.connects_again(start).await => {
                         let _ = self.not_sent.set(format!("{error:#}"));
                         self.not_sent(&error);
                         return Ok(());
@@ -200,11 +200,14 @@ impl<'a> TestRun<'a> {
     }
 
     /// Whether another connection comes about, soon.
-    async fn connects_again(&self) -> bool {
+    async fn connects_again(&self, start: Instant) -> bool {
         let connect = &self.plan.connect;
-        let soon = DialOptions { timeout: connect.dial.timeout.min(SECOND_CONNECT), ..connect.dial };
-        let Ok(stream) = resound::dial(&connect.address, soon).await else { return false };
-        connect.before.prepare(stream, soon.timeout).await.is_ok()
+        let left = self.plan.timeout.map_or(SECOND_CONNECT, |limit| limit.saturating_sub(start.elapsed()));
+        let again = async {
+            let stream = resound::dial(&connect.address, connect.dial).await.ok()?;
+            connect.before.prepare(stream, SECOND_CONNECT).await.ok()
+        };
+        tokio::time::timeout(left.min(SECOND_CONNECT), again).await.is_ok_and(|stream| stream.is_some())
     }
 
     /// A server's certificate may be too large for the path. In the smallest segments it comes.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use resound::{Chargen, CloseReason, Cx, Engine, Framing, Limits, Reply, Service};
 
+use super::unlisten::block_on;
 use crate::harness::{Event, PATIENCE, Peer, Running, eventually, on_each_engine, patient, replying, server};
 
 on_each_engine!(
@@ -31,6 +32,7 @@ mod plainly {
         a_drain_serves_the_backlog,
         a_drain_serves_what_waits_for_a_place,
         a_drain_cuts_and_counts_what_has_found_no_place,
+        loops_turn_while_clients_wait_in_a_drain,
         a_drain_answers_a_last_line_whose_end_had_come,
         what_a_stop_leaves_without_an_answer_is_counted,
     );
@@ -38,7 +40,7 @@ mod plainly {
         a_drain_answers_a_last_line_whose_end_had_come, a_drain_answers_what_had_to_wait,
         a_drain_cuts_and_counts_what_has_found_no_place, a_drain_serves_the_backlog,
         a_drain_serves_what_waits_for_a_place, a_server_runs_on_the_callers_thread,
-        what_a_stop_leaves_without_an_answer_is_counted,
+        loops_turn_while_clients_wait_in_a_drain, what_a_stop_leaves_without_an_answer_is_counted,
     };
 }
 
@@ -172,6 +174,20 @@ fn a_drain_cuts_and_counts_what_has_found_no_place(engine: Engine) {
     for peer in &mut waiting {
         assert!(peer.0.read_to_end(&mut Vec::new()).is_err(), "it is reset, and sees no FIN");
     }
+}
+
+fn loops_turn_while_clients_wait_in_a_drain(engine: Engine) {
+    let server = Running::start(server(engine).max_connections(1), |_| Stubborn);
+    let mut first = server.connect();
+    first.send("x");
+    first.expect("x");
+    let _waiting = server.connect();
+    server.handle.drain(PATIENCE);
+    for _ in 0..3 {
+        block_on(server.handle.heartbeat());
+    }
+    server.handle.stop();
+    assert_eq!(server.wait().closed(CloseReason::Cut), 2);
 }
 
 fn a_drain_cuts_what_is_left_at_its_deadline(engine: Engine) {

@@ -33,7 +33,7 @@ fn server(engine: Engine, settings: impl FnOnce(Server) -> Server) -> (Handle, L
     (settings.serve(|_| Reply::default()).unwrap(), share, address)
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("it does not come") })
 }

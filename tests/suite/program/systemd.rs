@@ -113,6 +113,14 @@ fn a_socket_that_cannot_be_served_is_an_error_that_says_why() {
     ] {
         fails(passed(socket, "server systemd"), &[&named[..], &[what]].concat());
     }
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        let name = format!("resound-{}", std::process::id());
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+        fails(passed(socket.into(), "server systemd"), &[&named[..], &["of a unix path"]].concat());
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::report::PathDirection;
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::{TRIES, Tried, all, is_far_made};
+use crate::tries::{self, TRIES, Tried, all};
 use resound_probe::Step;
 
 /// A transfer that looks for the size has so many segments.
@@ -94,6 +94,7 @@ impl MtuSearch<'_> {
         let steps: &[Step] = if is_out { &out } else { &back };
         let permit = self.end.permits.session().await;
         let (mut record, carried) = (self.end.ledger.begins(), Cell::new(None));
+        let is_far_made = Cell::new(false);
         let act = async {
             let mut played = Played::begin_with(permit, self.end, special, steps).await?;
             natural = played.tcp().and_then(|tcp| natural_segment(&tcp, is_out));
@@ -102,11 +103,16 @@ impl MtuSearch<'_> {
             let moved =
                 if is_out { self.send(&mut played, bytes).await } else { self.receive(&mut played, bytes).await };
             delivered.1 = count(&played);
+            record.stops();
             carried.set(Some((played.lines, (played.sent, played.received()))));
             if let Err(Symptom::Reset { .. }) = moved {
                 // The sizes are not in question any more.
                 let asked = timeout(ASKED_WITHIN, played.far().asked()).await.ok().and_then(Result::ok);
-                far.set(asked.filter(|log| !log.closed.as_deref().is_some_and(is_far_made)));
+                if asked.as_ref().and_then(|log| log.closed.as_deref()).is_some_and(tries::is_far_made) {
+                    is_far_made.set(true);
+                } else {
+                    far.set(asked);
+                }
             }
             Ok(MtuTransfer { time: start.elapsed(), ..moved? })
         };
@@ -117,6 +123,8 @@ impl MtuSearch<'_> {
         };
         let one = MtuTry { tried: Tried { result, far: far.take() }, natural, delivers };
         match (carried.get(), one.tried.symptom()) {
+            // The path has no part in an end of the far end's own making.
+            _ if is_far_made.get() => {}
             (Some((lines, moved)), symptom) => record.ended(steps, lines, moved, symptom, one.tried.far.as_ref()),
             // A greeting that is lost for its size is the matter of this check.
             (None, Some(Symptom::NoHello(NoHello::Silent) | Symptom::HelloLost(_)) | None) => {}

@@ -152,6 +152,10 @@ impl Listener {
         if !socket.is_listener().unwrap_or(true) {
             return Err(failed(InheritedProblem::NotListening));
         }
+        // A name of Linux's own (unix(7), abstract) tells this listener from no other.
+        if address == Endpoint::Unix(None) {
+            return Err(failed(InheritedProblem::NoStream));
+        }
         Ok(Self { socket: Arc::new(socket), address, number: 0, is_inherited: true, file: None })
     }
 

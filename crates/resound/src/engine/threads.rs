@@ -229,6 +229,8 @@ impl BlockingAcceptor {
             if waiting.is_empty() {
                 return;
             }
+            // The listener is given up already, and the loop turns.
+            self.commands.try_iter().for_each(drop);
             self.shared.room.wait(BACK_OFF);
         }
         waiting.cut(&self.shared, &mut self.shared.recorder(0, Writers::Many));
