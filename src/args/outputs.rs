@@ -12,19 +12,20 @@ const OUTPUTS: [&str; 7] = ["record", "log_file", "pcap", "json", "hdr", "html",
 /// Those whose files are checked where they are written ([`crate::report`]).
 const REPORTS: [&str; 4] = ["json", "hdr", "html", "junit"];
 
-/// The results that `report` reads, which are checked there too. They have no flag.
-const RESULTS: &str = "files";
-
 /// Outputs that a command writes beside what it prints.
 const BESIDE_STDOUT: [&str; 2] = ["record", "pcap"];
 
-/// The output of a command that would destroy what another flag names, in a sentence.
-pub(crate) fn overwritten(matches: &ArgMatches) -> Option<String> {
+/// The output of a command that would destroy what another flag names, in a sentence. Those of
+/// `report` are checked beside the results that it reads.
+pub(crate) fn overwritten(command: &str, matches: &ArgMatches) -> Option<String> {
+    if command == "report" {
+        return None;
+    }
     let of = |id: &str| matches.try_get_many::<PathBuf>(id).ok().flatten().map(Vec::from_iter).unwrap_or_default();
     let files: Vec<(&str, &PathBuf)> = matches
         .ids()
         .flat_map(|id| of(id.as_str()).into_iter().map(|path| (id.as_str(), path)))
-        .filter(|(id, path)| *id != RESULTS && path.as_os_str() != "-")
+        .filter(|(_, path)| path.as_os_str() != "-")
         .collect();
     let flag = |id: &str| format!("--{}", id.replace('_', "-"));
     files.iter().filter(|(id, _)| OUTPUTS.contains(id)).find_map(|&(output, path)| {

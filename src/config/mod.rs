@@ -135,7 +135,7 @@ fn command(words: Vec<OsString>) -> Result<(CliCommand, ArgMatches), clap::Error
     let matches = cli.try_get_matches_from_mut(words)?;
     let command = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut cli))?.command;
     let (name, flags) = matches.subcommand().map(|(name, flags)| (name, flags.clone())).unwrap_or_default();
-    match cli.find_subcommand_mut(name).zip(overwritten(&flags)) {
+    match cli.find_subcommand_mut(name).zip(overwritten(name, &flags)) {
         Some((of, text)) => Err(of.error(ErrorKind::ArgumentConflict, text)),
         None => Ok((command, flags)),
     }
