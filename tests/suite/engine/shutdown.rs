@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use resound::{Chargen, CloseReason, Cx, Engine, Framing, Limits, Reply, Service};
 
-use super::unlisten::block_on;
-use crate::harness::{Event, PATIENCE, Peer, Running, eventually, on_each_engine, patient, replying, server};
+use crate::harness::{Event, PATIENCE, Peer, Running, block_on, eventually, on_each_engine, patient, replying, server};
 
 on_each_engine!(
     a_drain_under_load_loses_no_answer,

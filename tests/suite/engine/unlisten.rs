@@ -9,7 +9,7 @@ use std::time::Duration;
 use resound::server::Listener;
 use resound::{Address, Cx, Endpoint, Engine, Family, Handle, Reply, Server, Service};
 
-use crate::harness::{PATIENCE, Peer, on_each_engine_plainly};
+use crate::harness::{PATIENCE, Peer, block_on, on_each_engine_plainly};
 
 on_each_engine_plainly!(
     a_listener_is_given_up_and_taken_again_and_no_connection_is_lost,
@@ -31,11 +31,6 @@ fn server(engine: Engine, settings: impl FnOnce(Server) -> Server) -> (Handle, L
     let settings =
         settings(Server::new().engine(engine)).inject_ring_faults(crate::harness::faults()).listener(listener);
     (settings.serve(|_| Reply::default()).unwrap(), share, address)
-}
-
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("it does not come") })
 }
 
 fn a_listener_is_given_up_and_taken_again_and_no_connection_is_lost(engine: Engine) {
