@@ -127,6 +127,16 @@ fn a_wrong_answer_is_a_failed_check_and_the_path_is_still_tested() {
 }
 
 #[test]
+fn one_connection_that_is_reset_is_no_pass_whichever_check_has_it() {
+    for fault in ["1: reset", "5: accept-then-reset", "7: reset", "8: accept-then-reset"] {
+        let (_server, address) = Program::server(&["-q", "--fault", fault]);
+        let (code, stdout, _) = tested(&[&address.to_string()]);
+        assert_eq!(code, Some(4), "{fault}: {stdout}");
+        assert!(stdout.lines().last().unwrap().contains("flaky"), "{fault}: {stdout}");
+    }
+}
+
+#[test]
 fn no_connection_at_all_is_a_network_failure() {
     let (_held, address) = closed_port();
     let address = address.to_string();
