@@ -219,7 +219,8 @@ impl Conversation<'_> {
                 }
                 Ok(Ok(WireEvent::Sending(bytes))) => self.view.sent(&bytes),
                 Ok(Ok(WireEvent::Closed)) => return false,
-                // Behind this end's FIN it may end as it likes, if it had everything before.
+                // The server may end as it likes behind this end's FIN, if it had acknowledged
+                // everything before.
                 Ok(Err(_)) => return !was_settled,
                 Ok(Ok(_)) | Err(_) => String::new(),
             };

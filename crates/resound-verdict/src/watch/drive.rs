@@ -144,8 +144,10 @@ impl Watch {
             if !self.waits || !error.may_pass() {
                 return Err(error);
             }
-            if told.replace(error.to_string()) != Some(error.to_string()) {
+            let why = Some(error.to_string());
+            if told != why {
                 tell(WatchProgress::Waits(&error));
+                told = why;
             }
             sleep(PAUSE).await;
         }
