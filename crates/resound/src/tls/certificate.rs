@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+use super::x509::X509;
 
 /// The SHA-256 of a certificate's DER form: what `openssl x509 -fingerprint -sha256` prints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,32 +71,9 @@ impl Certificate {
     /// Reads a certificate in DER form; `None` where it is none.
     #[must_use]
     pub fn read(der: &[u8]) -> Option<Self> {
-        let (_, parsed) = X509Certificate::from_der(der).ok()?;
-        let names = parsed.subject_alternative_name().ok().flatten();
-        let names = names.map(|names| names.value.general_names.iter().filter_map(plain).collect());
-        let moment =
-            |time: ASN1Time| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
-        Some(Self {
-            subject: parsed.subject().to_string(),
-            issuer: parsed.issuer().to_string(),
-            names: names.unwrap_or_default(),
-            not_before: moment(parsed.validity().not_before),
-            not_after: moment(parsed.validity().not_after),
-            is_authority: parsed.is_ca(),
-            is_self_issued: parsed.subject().as_raw() == parsed.issuer().as_raw(),
-            fingerprint: Fingerprint::of(der),
-        })
-    }
-}
-
-fn plain(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_string()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|v4| std::net::Ipv4Addr::from(v4).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string()),
-        },
-        _ => None,
+        let X509 { issuer, subject, is_self_issued, not_before, not_after, names, is_authority, .. } = X509::read(der)?;
+        let fingerprint = Fingerprint::of(der);
+        Some(Self { subject, issuer, names, not_before, not_after, is_authority, is_self_issued, fingerprint })
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::x509::X509;
 use crate::error::{CertificateProblem, Error, FileForm, PemKind};
 
 /// No certificate and no key is larger, nor are all authorities of a system together.
@@ -145,7 +145,7 @@ fn form(bytes: &[u8]) -> Option<FileForm> {
         _ => return None,
     };
     let head = &behind[..behind.len().min(16)];
-    if X509Certificate::from_der(bytes).is_ok() {
+    if X509::read(bytes).is_some() {
         Some(FileForm::DerCertificate)
     } else if behind.starts_with(PKCS12) {
         Some(FileForm::Pkcs12)

@@ -1,9 +1,7 @@
 //! The kind of a private key that cannot be used, in words.
 
 use rustls::pki_types::PrivateKeyDer;
-use x509_parser::asn1_rs::{Any, Integer, OctetString, Sequence, Tag};
-use x509_parser::prelude::FromDer;
-use x509_parser::x509::AlgorithmIdentifier;
+use yasna::{ASN1Result, BERReaderSeq, Tag, parse_ber};
 
 /// Algorithms, and curves of elliptic-curve keys.
 const NAMES: [(&str, &str); 21] = [
@@ -36,52 +34,59 @@ const EC: &str = "1.2.840.10045.2.1";
 pub(super) fn kind(key: &PrivateKeyDer<'_>) -> Option<String> {
     match key {
         PrivateKeyDer::Pkcs8(der) => {
-            // RFC 5958, 2: version, algorithm, key.
-            let (rest, _) = Integer::from_der(content(der.secret_pkcs8_der())?).ok()?;
-            let (rest, algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
-            let (_, inner) = OctetString::from_der(rest).ok()?;
-            match algorithm.algorithm.to_id_string().as_str() {
-                RSA => rsa(inner.as_ref()),
-                EC => Some(curve(algorithm.parameters)),
+            let (algorithm, parameters, inner) = sequence(der.secret_pkcs8_der(), pkcs8)?;
+            match algorithm.as_str() {
+                RSA => rsa(&inner),
+                EC => Some(curve(parameters.as_deref())),
                 other => Some(named(other)),
             }
         }
         PrivateKeyDer::Pkcs1(der) => rsa(der.secret_pkcs1_der()),
-        PrivateKeyDer::Sec1(der) => {
-            // RFC 5915, 3: version, key, and perhaps the parameters, tagged.
-            let (rest, _) = Integer::from_der(content(der.secret_sec1_der())?).ok()?;
-            let (rest, _) = OctetString::from_der(rest).ok()?;
-            let tagged = Any::from_der(rest).ok().map(|(_, tagged)| tagged);
-            Some(curve(tagged.and_then(|tagged| Some(Any::from_der(tagged.data).ok()?.1))))
-        }
+        PrivateKeyDer::Sec1(der) => Some(curve(sequence(der.secret_sec1_der(), sec1)?.as_deref())),
         _ => None,
     }
 }
 
-fn content(der: &[u8]) -> Option<&[u8]> {
-    match Sequence::from_der(der).ok()?.1.content {
-        std::borrow::Cow::Borrowed(content) => Some(content),
-        std::borrow::Cow::Owned(_) => None,
-    }
+/// What `read` reads at the beginning of a sequence.
+fn sequence<T>(der: &[u8], read: impl Fn(&mut BERReaderSeq<'_, '_>) -> ASN1Result<T>) -> Option<T> {
+    let beginning = |parts: &mut BERReaderSeq<'_, '_>| {
+        let read = read(parts)?;
+        while parts.read_optional(|one| one.read_der())?.is_some() {}
+        Ok(read)
+    };
+    parse_ber(der, |reader| reader.read_sequence(beginning)).ok()
+}
+
+/// RFC 5958, 2: version, algorithm with its parameters, key.
+fn pkcs8(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<(String, Option<Vec<u8>>, Vec<u8>)> {
+    let _version = parts.next().read_der()?;
+    let (algorithm, parameters) = parts.next().read_sequence(|algorithm| {
+        Ok((algorithm.next().read_oid()?.to_string(), algorithm.read_optional(|one| one.read_der())?))
+    })?;
+    Ok((algorithm, parameters, parts.next().read_bytes()?))
+}
+
+/// RFC 5915, 3: version, key, and perhaps the parameters, tagged.
+fn sec1(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<Option<Vec<u8>>> {
+    let (_version, _key) = (parts.next().read_der()?, parts.next().read_bytes()?);
+    parts.read_optional(|parameters| parameters.read_tagged(Tag::context(0), |one| one.read_der()))
 }
 
 /// RFC 8017, A.1.2: version, modulus.
 fn rsa(der: &[u8]) -> Option<String> {
-    let (rest, _) = Integer::from_der(content(der)?).ok()?;
-    let (_, modulus) = Any::from_der(rest).ok()?;
-    let bytes: Vec<u8> = modulus.data.iter().copied().skip_while(|&b| b == 0).collect();
+    let modulus = sequence(der, |parts| {
+        let _version = parts.next().read_der()?;
+        parts.next().read_tagged_der()
+    })?;
+    let bytes: Vec<u8> = modulus.value().iter().copied().skip_while(|&b| b == 0).collect();
     let bits = bytes.len() * 8 - bytes.first().map_or(0, |first| first.leading_zeros() as usize);
     Some(format!("an RSA key of {bits} bits"))
 }
 
-fn curve(parameters: Option<Any<'_>>) -> String {
-    let oid = |parameters: Any<'_>| match parameters.tag() {
-        Tag::Oid => parameters.oid().ok().map(|curve| curve.to_id_string()),
-        _ => None,
-    };
-    match parameters.map(oid) {
-        Some(Some(curve)) => named(&curve),
-        Some(None) => "an ECDSA key whose curve is described, not named".into(),
+fn curve(parameters: Option<&[u8]>) -> String {
+    match parameters.map(|parameters| parse_ber(parameters, |one| one.read_oid())) {
+        Some(Ok(curve)) => named(&curve.to_string()),
+        Some(Err(_)) => "an ECDSA key whose curve is described, not named".into(),
         None => "an ECDSA key that does not name its curve".into(),
     }
 }
@@ -93,8 +98,6 @@ fn named(oid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::asn1_rs::Oid;
-
     use super::*;
 
     /// A DER element, of up to 64 KiB.
@@ -105,8 +108,7 @@ mod tests {
     }
 
     fn oid(text: &str) -> Vec<u8> {
-        let arcs: Vec<u64> = text.split('.').map(|arc| arc.parse().unwrap()).collect();
-        der(6, &[Oid::from(&arcs).unwrap().as_bytes()])
+        yasna::construct_der(|writer| writer.write_oid(&text.parse().unwrap()))
     }
 
     fn pkcs8(algorithm: &str, parameters: &[u8], key: &[u8]) -> PrivateKeyDer<'static> {

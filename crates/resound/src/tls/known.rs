@@ -3,6 +3,7 @@
 //! key. rustls verifies every other certificate.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -11,10 +12,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use x509_parser::prelude::{ASN1Time, ExtendedKeyUsage, FromDer, X509Certificate};
 
 use super::certificate::{Certificate, Fingerprint};
 use super::provider;
+use super::x509::{ANY_PURPOSE, CLIENT_AUTH, SERVER_AUTH, X509};
 
 type Certificates = Arc<[CertificateDer<'static>]>;
 
@@ -37,26 +38,22 @@ pub(super) struct KnownClients {
 pub(super) struct NoVerification(pub(super) Option<Fingerprint>);
 
 /// Is this certificate valid now, and for this?
-fn check(
-    certificate: &CertificateDer<'_>,
-    now: UnixTime,
-    is_for: fn(&ExtendedKeyUsage<'_>) -> bool,
-) -> Result<(), Error> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-    let unix = |time: ASN1Time| {
-        UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0)))
-    };
-    let (from, until) = (unix(parsed.validity().not_before), unix(parsed.validity().not_after));
+fn check(certificate: &CertificateDer<'_>, now: UnixTime, purpose: &str) -> Result<(), Error> {
+    let read = X509::read(certificate).ok_or(CertificateError::BadEncoding)?;
+    let unix =
+        |time: SystemTime| UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    let (from, until) = (unix(read.not_before), unix(read.not_after));
     if now < from {
         return Err(CertificateError::NotValidYetContext { time: now, not_before: from }.into());
     }
     if now > until {
         return Err(CertificateError::ExpiredContext { time: now, not_after: until }.into());
     }
-    match parsed.extended_key_usage() {
-        Ok(Some(usage)) if !usage.value.any && !is_for(usage.value) => Err(CertificateError::InvalidPurpose.into()),
-        Ok(_) => Ok(()),
-        Err(_) => Err(CertificateError::BadEncoding.into()),
+    match read.purposes {
+        Some(purposes) if !purposes.iter().any(|one| one == ANY_PURPOSE || one == purpose) => {
+            Err(CertificateError::InvalidPurpose.into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -108,7 +105,7 @@ impl ServerCertVerifier for KnownServers {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let judged = if self.known.contains(certificate) {
-            check(certificate, now, |usage| usage.server_auth)
+            check(certificate, now, SERVER_AUTH)
                 .and_then(|()| verify_server_name(&ParsedCertificate::try_from(certificate)?, name))
                 .map(|()| ServerCertVerified::assertion())
         } else {
@@ -148,7 +145,7 @@ impl ClientCertVerifier for KnownClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         if self.known.contains(certificate) {
-            return check(certificate, now, |usage| usage.client_auth).map(|()| ClientCertVerified::assertion());
+            return check(certificate, now, CLIENT_AUTH).map(|()| ClientCertVerified::assertion());
         }
         self.others.verify_client_cert(certificate, intermediates, now)
     }

@@ -11,6 +11,7 @@ mod kind;
 mod known;
 mod server;
 mod trust_store;
+mod x509;
 
 use std::sync::Arc;
 
