@@ -381,7 +381,7 @@ impl Observer for Console {
     }
 
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
-        if !self.settings.has_messages() {
+        if self.printer.is_none() || !self.settings.has_messages() {
             return;
         }
         let shown = &message[..message.len().min(SHOWN)];

@@ -32,7 +32,10 @@ pub(super) fn cut(framing: Framing, bytes: &[u8], scanned: usize) -> Frame {
 
 /// The length of a line without a carriage return at its end: it belongs to the line's ending.
 fn without_cr(line: &[u8]) -> usize {
-    line.strip_suffix(b"\r").unwrap_or(line).len()
+    match line {
+        [line @ .., b'\r'] => line.len(),
+        _ => line.len(),
+    }
 }
 
 #[cfg(test)]

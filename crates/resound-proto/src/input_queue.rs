@@ -9,10 +9,10 @@ use super::framing::{Frame, cut};
 const SETTLED: usize = 4 * 1024;
 
 /// Appends to bytes that may wait for long. The capacity grows by an eighth beyond the need, not by
-/// a factor of two.
-fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+/// a factor of two, but to `least` at once.
+fn append(to: &mut Vec<u8>, bytes: &[u8], least: usize) {
     if to.capacity() - to.len() < bytes.len() {
-        to.reserve_exact(bytes.len().max(to.len() / 8));
+        to.reserve_exact(bytes.len().max(to.len() / 8).max(least.saturating_sub(to.len())));
     }
     to.extend_from_slice(bytes);
 }
@@ -48,8 +48,18 @@ impl InputQueue {
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            append(&mut self.0.get_or_insert_default().bytes, bytes);
+            append(&mut self.0.get_or_insert_default().bytes, bytes, 0);
         }
+    }
+
+    /// As `push`, with a part of a line, all of which was searched: a newline is its last byte.
+    /// Probably the line has `length` bytes; as it grows, its bytes stay where they are.
+    pub(super) fn push_part(&mut self, part: &[u8], length: usize) {
+        let Some(last) = part.last() else { return };
+        let waiting = self.0.get_or_insert_default();
+        append(&mut waiting.bytes, part, length);
+        waiting.scanned = waiting.rest().len() - usize::from(*last == b'\n');
+        debug_assert!(!waiting.rest()[..waiting.scanned].contains(&b'\n'), "a line of which no part was searched");
     }
 
     /// The message at the head.
@@ -118,5 +128,21 @@ mod tests {
         held.consume(10_000);
         held.settle();
         assert!(capacity(&held) <= held.len() + SETTLED, "{} for {}", capacity(&held), held.len());
+    }
+
+    #[test]
+    fn a_long_line_stays_where_its_first_part_was_put() {
+        let mut held = InputQueue::default();
+        held.push_part(&[7; 1000], 65_536);
+        let first = held.all().as_ptr();
+        (0..64).for_each(|_| held.push_part(&[7; 1000], 65_536));
+        assert_eq!(held.all().as_ptr(), first, "its bytes have moved");
+        let line = Framing::Line { max: 100_000 };
+        assert_eq!(held.cut(line), Frame::More);
+        held.push_part(b"7\n", 65_536);
+        held.push(b"8\n9");
+        assert_eq!(held.cut(line), Frame::Message(65_002));
+        held.consume(65_002);
+        assert_eq!(held.cut(line), Frame::Message(2));
     }
 }

@@ -80,6 +80,7 @@ impl Default for Counters {
 
 impl Counters {
     /// Adds `n`.
+    #[inline]
     pub(crate) fn add(&self, counter: Counter, n: u64, writers: Writers) {
         let counter = &self.events[counter.index()];
         match writers {
@@ -136,7 +137,7 @@ pub struct Totals {
     /// Messages delivered to services: lines or chunks.
     pub messages: u64,
     /// Of a server: messages received whose answers their peers did not get, because they came
-    /// behind the drain or their connections ended too early, on either side. Not all of them
+    /// after the drain began or their connections ended too early, on either side. Not all of them
     /// were delivered to services. Where a connection ends with more in its socket than a few
     /// kilobytes, their number follows from the average length of its messages.
     pub unanswered: u64,
@@ -168,8 +169,8 @@ impl Totals {
     }
 
     /// Connections refused for this reason by [`Access`](crate::server::Access). A connection
-    /// refused right after it was accepted is in no other count; one refused behind its PROXY
-    /// header ended unopened as well.
+    /// refused right after it was accepted is in no other count; one refused after its PROXY header
+    /// ended unopened as well.
     #[must_use]
     pub fn refused(&self, refusal: Refusal) -> u64 {
         self.refused[refusal as usize]

@@ -32,8 +32,9 @@ pub(super) struct Core {
     pub(super) drain: OrderedEvent,
     /// The peer's FIN came without TLS's close_notify: the end of its input may have been cut off.
     pub(super) truncated: bool,
-    /// The last message was longer than half the high-water mark: the next one may be, too.
-    pub(super) long: bool,
+    /// The length of the last message, if it was longer than half the high-water mark: the next one
+    /// may be as long. Otherwise 0.
+    pub(super) long: u32,
     pub(super) asked: ServiceRequests,
     /// Handed to the engine and not yet reported as sent.
     pub(super) unsent: usize,
@@ -65,7 +66,7 @@ impl Core {
             peer_eof: OrderedEvent::NotYet,
             drain: OrderedEvent::NotYet,
             truncated: false,
-            long: false,
+            long: 0,
             asked: ServiceRequests::new(framing),
             unsent: 0,
             service,
@@ -137,6 +138,9 @@ impl Core {
 
     /// Delivers one message to the observer and the service, or bytes that are no message
     /// ([`Framing::Stream`]) to the service alone.
+    // Inlined, it passes the parts of `data` in registers: to read them back from where they have
+    // just been written, two at once, would stall the processor for each message.
+    #[inline(always)]
     pub(super) fn data(
         &mut self,
         now: Instant,
@@ -148,7 +152,8 @@ impl Core {
     ) {
         if is_message {
             self.messages += 1;
-            self.long = data.bytes.len() > self.limits.high_water / 2;
+            let len = data.bytes.len();
+            self.long = if len > self.limits.high_water / 2 { u32::try_from(len).unwrap_or(u32::MAX) } else { 0 };
         }
         self.progress = Some(now);
         self.call(now, data, out, echo, observer, |service, cx| {
@@ -162,6 +167,7 @@ impl Core {
         }
     }
 
+    #[inline(always)]
     fn call(
         &mut self,
         now: Instant,
@@ -187,8 +193,8 @@ impl Core {
         }
     }
 
-    /// Discards what waits, and ends the connection once what was sent before is delivered. An end
-    /// in order that the service asked for in the same call does not hold.
+    /// Discards what waits, and ends the connection once what was sent before is delivered. This
+    /// overrides an orderly end that the service asked for in the same call.
     pub(super) fn panicked(&mut self, now: Instant) {
         self.state = State::Aborting(CloseReason::Panicked);
         self.held.clear();

@@ -58,7 +58,7 @@ impl Core {
                         }
                     }
                     Frame::More => {
-                        self.held.push(rest);
+                        self.hold_part(rest);
                         at = input.len();
                     }
                 }
@@ -73,7 +73,7 @@ impl Core {
                     // they stand.
                     Frame::More if !rest.is_empty() => {
                         let n = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
-                        self.held.push(&rest[..n]);
+                        self.hold_part(&rest[..n]);
                         at += n;
                     }
                     Frame::More if self.peer_eof == OrderedEvent::Waiting && self.truncated => self.held.clear(),
@@ -93,6 +93,11 @@ impl Core {
         }
         self.keep(now, &input[at..], out, observer);
         echo
+    }
+
+    /// Keeps a part of a line. After a long line, the next one is probably as long.
+    fn hold_part(&mut self, part: &[u8]) {
+        self.held.push_part(part, self.long as usize);
     }
 
     /// Keeps what could not be delivered.

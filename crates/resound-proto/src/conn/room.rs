@@ -44,7 +44,9 @@ impl Core {
         match self.asked.framing {
             Framing::Chunk | Framing::Stream => usize::MAX,
             // Of short lines, those whose answers have no room are held.
-            Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 && !self.long => (high / 2).max(LEAST_READ),
+            Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 && self.long == 0 => {
+                (high / 2).max(LEAST_READ)
+            }
             // A long line is delivered only when it is complete. Then its answer may wait beside
             // what was read after it.
             Framing::Line { .. } | Framing::Auto { .. } => high.max(held / 8).max(LEAST_READ),

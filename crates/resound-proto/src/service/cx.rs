@@ -220,6 +220,7 @@ impl Cx<'_> {
     }
 
     /// Sends `bytes` behind all that was sent before. After [`Cx::finish`] this does nothing.
+    #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         if self.state.may_send() {
             self.out.extend_from_slice(bytes);
@@ -348,17 +349,16 @@ impl Cx<'_> {
     }
 
     /// Asks what the system knows of the socket: [`Service::socket`](super::Service::socket)
-    /// follows, behind what was sent and what has been read by then. Asked in that call itself,
-    /// the next report comes with what next happens on the connection. A report that waits when
-    /// the peer resets the connection is the last one: it counts what was left unread, and
-    /// [`Cx::is_broken`] is true. A connection that the service [closes](Cx::close) or resets has
-    /// no more reports; in a drain a [`Cx::finish`] closes it. Each report costs a few system
-    /// calls.
+    /// follows, after all that was sent or read until then. If asked for within that call, the next
+    /// report comes with the connection's next event. A report that waits when the peer resets the
+    /// connection is the last one: it counts what was left unread, and [`Cx::is_broken`] is true. A
+    /// connection that the service [closes](Cx::close) or resets has no more reports; in a drain a
+    /// [`Cx::finish`] closes it. Each report costs a few system calls.
     pub fn report_socket(&mut self) {
         self.asked.rare.set(RareRequests::REPORT, true);
     }
 
-    /// Changes how the input behind this message is cut.
+    /// Changes how the input after this message is cut.
     pub fn framing(&mut self, framing: Framing) {
         self.asked.framing = framing;
     }
@@ -394,7 +394,7 @@ impl Cx<'_> {
         self.state.close(CloseReason::ServiceClosed);
     }
 
-    /// As [`Cx::close`], with the reason why the service ended that this one wraps.
+    /// As [`Cx::close`], for a service that wraps another: with the reason why the inner one ended.
     pub fn close_because(&mut self, reason: CloseReason) {
         self.state.close(reason);
     }
@@ -406,7 +406,8 @@ impl Cx<'_> {
         self.state.abort(CloseReason::Aborted);
     }
 
-    /// As [`Cx::reset_after_delivery`], with the reason why the service ended that this one wraps.
+    /// As [`Cx::reset_after_delivery`], for a service that wraps another: with the reason why the
+    /// inner one ended.
     pub fn reset_because(&mut self, reason: CloseReason) {
         self.state.abort(reason);
     }

@@ -58,6 +58,11 @@ impl Queue {
         }
     }
 
+    /// Queues bytes with their memory.
+    pub(super) fn push_owned(&mut self, bytes: Vec<u8>) {
+        self.0.get_or_insert_default().push_back(Queued::Copied { bytes, from: 0 });
+    }
+
     /// Queues the output of an event: `out`, and the shared bytes between its parts, each with the
     /// number of bytes of `out` before it.
     pub(super) fn push_all(&mut self, out: &[u8], shares: SharedBytes) {

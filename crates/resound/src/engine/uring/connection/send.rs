@@ -8,8 +8,12 @@ use crate::engine::driver::ConnectionFlow;
 use crate::engine::sys::{Received, SendBlocking, SendBytes};
 use crate::engine::uring::context::{LentPart, WorkerContext};
 
-/// An answer up to this length is sent from the memory it was written to. A longer one is cut.
+/// An answer up to this length is sent from the memory it was written to; what the socket does not
+/// take is copied.
 const SHORT: usize = 16 * 1024;
+/// A longer one up to this length waits in that memory. The bytes of a still longer one are copied
+/// into pieces, each of which is freed once it is sent.
+const OWNED: usize = 128 * 1024;
 
 impl RingConn {
     /// Input waits while a send tries, whose bytes may lie in a shared buffer. Those of a send that
@@ -45,7 +49,7 @@ impl RingConn {
         if n > 0 {
             self.send_all(Some((lent.part, 0..n)), context);
         }
-        context.wakes.iter().for_each(|wakes| wakes.has_forwarded());
+        context.wakes.iter().for_each(|wakes| wakes.note_forwarded());
         let flow = self.woken(context);
         // A service that has ended is not woken.
         let _ = context.wakes.as_ref().map(|wakes| wakes.take_forwarded());
@@ -79,6 +83,9 @@ impl RingConn {
         if self.is_idle() && context.driver.out.len() <= SHORT && shares.is_empty() {
             let bytes = context.take_out();
             return self.try_to_send(SendBytes::Owned { bytes, from: 0 }, context);
+        }
+        if shares.is_empty() && (SHORT + 1..=OWNED).contains(&context.driver.out.len()) {
+            return self.driver.queue.push_owned(context.take_out());
         }
         self.driver.queue.push_all(&context.driver.out, shares);
         context.driver.clear_output();
