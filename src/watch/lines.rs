@@ -45,7 +45,7 @@ pub(super) fn title(plan: &WatchPlan, far: FarKind, name: Option<&str>) -> Strin
 
 /// Whether something happened that is worth a line.
 pub(super) fn is_event(counts: &WatchCounts) -> bool {
-    let recovered = counts.held.reconnects + counts.heartbeats.late + counts.own_failures();
+    let recovered = counts.held.reconnects + counts.own_failures();
     !counts.is_clean() || recovered > 0 || counts.gap > NOTICED || counts.stalled > STALL
 }
 

@@ -97,7 +97,9 @@ Gates (each fails the watch if it is true)
 "
     );
     let text = summary::render(&plan(&[]), &clean(), Colour::never());
-    assert!(text.contains("  nothing happened\n") && text.ends_with("nothing was lost, and no connection ended\n"));
+    assert!(
+        text.contains("  nothing happened\n") && text.ends_with("nothing was lost or late, and no connection ended\n")
+    );
 }
 
 #[test]

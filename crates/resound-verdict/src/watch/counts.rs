@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// An answer that takes longer is late, and a gap that lasts longer is an outage.
+pub(super) const LATE: Duration = Duration::from_secs(1);
+
 /// The heartbeats of some time. All of them are due; those that were sent are answered or lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatCounts {
@@ -175,14 +178,14 @@ impl WatchCounts {
         self.stalled += other.stalled;
     }
 
-    /// Whether no heartbeat was lost, no answer came twice, out of order or wrong, no connection
-    /// ended, and each attempt to connect was served.
+    /// Whether no heartbeat was lost, no answer came late, twice, out of order or wrong, no
+    /// connection ended, each attempt to connect was served, and no gap is longer than a second.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let beats = &self.heartbeats;
-        let of_beats = beats.lost + beats.unsent + beats.duplicated + beats.reordered + beats.wrong;
+        let of_beats = beats.lost + beats.unsent + beats.late + beats.duplicated + beats.reordered + beats.wrong;
         let of_held = self.held.reset + self.held.closed + self.held.silent;
-        of_beats + of_held + self.reconnecting.failures() + self.new.failures() == 0
+        of_beats + of_held + self.reconnecting.failures() + self.new.failures() == 0 && self.gap <= LATE
     }
 
     /// What this machine could not do.

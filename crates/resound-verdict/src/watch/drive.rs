@@ -10,12 +10,12 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
 use super::attempt::{EventSink, TimedEvent, connect_anew, hold, outcome};
-use super::counts::ConnectOutcome;
+use super::counts::{ConnectOutcome, LATE};
 use super::heartbeat;
 use super::record::{WatchRecord, WatchSecond};
 use super::settings::{Watch, WatchError};
 use super::slot::{Slot, SlotAction, SlotPlan};
-use super::tally::{ConnectRow, LATE, WatchTally};
+use super::tally::{ConnectRow, WatchTally};
 use crate::check::greet;
 use crate::place::PathEnd;
 use crate::report::FarKind;

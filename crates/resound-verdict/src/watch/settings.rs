@@ -108,7 +108,7 @@ impl Watch {
 pub enum WatchError {
     /// There is no connection: the class of the failure, unless this machine failed, and its text.
     NoConnection(Option<FailureClass>, String),
-    /// Connections come about, and nothing answers on them.
+    /// Connections are made, and nothing answers on them.
     NoAnswer(String),
     /// What answers does not answer lines: its kind, and its words.
     NotLines(FarKind, String),

@@ -3,14 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::counts::{ConnectCounts, ConnectOutcome, HeldEnd, WatchCounts};
+use super::counts::{ConnectCounts, ConnectOutcome, HeldEnd, LATE, WatchCounts};
 use super::heartbeat::AnswerMeaning;
 use super::own_time::{OwnClock, WatchMoment};
 use super::record::{WatchRecord, WatchSecond};
 use super::timeline::WatchTimeline;
 
-/// An answer that takes longer is late, and a gap that lasts longer is an event.
-pub(super) const LATE: Duration = Duration::from_secs(1);
 /// The most seconds that are kept.
 const SECONDS: usize = 3600;
 
@@ -397,12 +395,12 @@ mod tests {
     }
 
     #[test]
-    fn a_late_answer_is_an_event_and_no_loss() {
+    fn a_late_answer_is_an_event_and_not_clean() {
         let mut tally = WatchTally::new(1);
         answered(&mut tally, 0, 100, 1500);
         let record = tally.finish(ms(3000));
         assert_eq!((record.total.heartbeats.late, record.total.gap), (1, ms(1400)));
-        assert!(record.total.is_clean());
+        assert_eq!((record.total.heartbeats.lost, record.total.is_clean()), (0, false));
         assert_eq!((record.episodes[0].from, record.episodes[0].to), (ms(100), ms(1500)));
     }
 
