@@ -32,6 +32,7 @@ mod reread;
 mod result_output;
 mod server;
 mod signals;
+mod source_address;
 mod stdio;
 mod supervision;
 mod systemd;

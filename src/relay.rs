@@ -17,6 +17,7 @@ use crate::client::SendProxy;
 use crate::faults::{FaultPlan, FaultSetter, ListedConnection, OpenConnections};
 use crate::inherited_sockets::InheritedSockets;
 use crate::server::{self, Serving, ServingPlan};
+use crate::source_address::check_own;
 
 /// The meaning of the flags of `resound relay`.
 pub(crate) struct RelaySettings {
@@ -32,6 +33,7 @@ pub(crate) struct RelaySettings {
 
 pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
     let RelaySettings { serving, tls, send_proxy, source, connect_timeout, faults } = plan;
+    source.map_or(Ok(()), |source| check_own("--source-address", source))?;
     let family = serving.family;
     let target = |(address, tls): (&Address, Option<TlsClient>)| {
         let target = RelayTarget::new(address.clone())?.family(family).timeout(connect_timeout);

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use resound::server::{ConnectRate, ipnet::IpNet};
 
-use crate::advice;
-
 pub(crate) use resound_load::figures::{bits, bytes, count, counted, elapsed, latency, rate};
 
 /// Longer times would overflow the clock.
@@ -81,7 +79,7 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     match network == network.trunc() {
         true => Ok(network),
         // Usually one of the two numbers is a slip.
-        false => Err(format!("'{text}' has bits behind its prefix; write {} or {}", network.trunc(), network.addr())),
+        false => Err(format!("'{text}' has host bits set; write {} or {}", network.trunc(), network.addr())),
     }
 }
 
@@ -101,28 +99,6 @@ fn unmapped(network: IpNet) -> Result<IpNet, String> {
             ))
         }
     }
-}
-
-/// An address of this machine to connect from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SourceAddress {
-    pub(crate) ip: IpAddr,
-    /// The index of its interface, if one is named; else 0.
-    pub(crate) interface: u32,
-}
-
-/// `192.0.2.7`, `2001:db8::7`, `fe80::7%eth0`.
-pub(crate) fn source_address(text: &str) -> Result<SourceAddress, String> {
-    let (ip, zone) = text.split_once('%').map_or((text, None), |(ip, zone)| (ip, Some(zone)));
-    let ip: IpAddr = ip.parse().map_err(|_| format!("'{text}' is not an IP address"))?;
-    let interface = match zone {
-        Some(_) if ip.is_ipv4() => return Err(format!("'{text}': an IPv4 address has no interface")),
-        Some(zone) => {
-            resound::system::interface_index(zone).map_err(|error| format!("{error}. {}", advice::of_error(&error)))?
-        }
-        None => 0,
-    };
-    Ok(SourceAddress { ip: ip.to_canonical(), interface })
 }
 
 /// The mode of a file in octal: `660`, `0660`, `0o660`.
@@ -249,7 +225,7 @@ mod tests {
             ("::ffff:10.1.2.3/8", "write 10.0.0.0/8 or ::ffff:10.0.0.0/104"),
             ("::ffff:0.0.0.0/0", "write 0.0.0.0/0 or ::ffff:0.0.0.0/96"),
             ("::ffff:192.0.2.7/95", "write 192.0.2.7/32 or ::ffff:192.0.2.7/128"),
-            ("::ffff:10.0.0.1/104", "has bits behind its prefix; write 10.0.0.0/8 or 10.0.0.1"),
+            ("::ffff:10.0.0.1/104", "has host bits set; write 10.0.0.0/8 or 10.0.0.1"),
             ("fe80::1%eth0", "without its interface"),
         ] {
             let error = network(text).unwrap_err();
@@ -258,21 +234,6 @@ mod tests {
         assert_eq!((mode("0660"), mode("600"), mode("0o777")), (Ok(0o660), Ok(0o600), Ok(0o777)));
         for text in ["", "0888", "1777", "rw", "-1", "+660", "0x1"] {
             assert!(mode(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn addresses_to_connect_from() {
-        let source = |ip: &str, interface| Ok(SourceAddress { ip: ip.parse().unwrap(), interface });
-        assert_eq!(source_address("192.0.2.7"), source("192.0.2.7", 0));
-        assert_eq!(source_address("::ffff:192.0.2.7"), source("192.0.2.7", 0));
-        assert_eq!(source_address("fe80::7"), source("fe80::7", 0));
-        for name in resound::system::interface_names() {
-            let index = resound::system::interface_index(&name).unwrap();
-            assert_eq!(source_address(&format!("fe80::7%{name}")), source("fe80::7", index));
-        }
-        for text in ["", "host", "192.0.2.7%lo", "fe80::7%no such"] {
-            assert!(source_address(text).is_err(), "{text}");
         }
     }
 }

@@ -16,7 +16,8 @@ use super::watch::WatchArgs;
 use super::{FamilyArgs, address, examples};
 use crate::calls::ClientCalls;
 use crate::client::{self, Connect, ConnectSetup, HandshakeOptions, PipeOptions, RetryPolicy, SendProxy};
-use crate::units::{self, SourceAddress, Timeout};
+use crate::source_address::SourceAddress;
+use crate::units::{self, Timeout};
 use crate::watch::WatchPlan;
 
 #[derive(Args)]
@@ -89,7 +90,7 @@ struct ConnectionArgs {
     #[arg(long)]
     wait: bool,
     /// Address of this machine to connect from
-    #[arg(long, value_name = "IP", value_parser = units::source_address)]
+    #[arg(long, value_name = "IP")]
     source_address: Option<SourceAddress>,
     /// Port to connect from
     #[arg(long, value_name = "PORT", value_parser = source_port)]

@@ -1,12 +1,13 @@
 //! The flags of `resound relay`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use resound::tls::{Fingerprint, TlsClient};
-use resound::{Address, Engine, Error};
+use resound::{Address, Engine, Error, Family};
 
 use super::config::ConfigArgs;
 use super::faults::FaultArgs;
@@ -16,7 +17,8 @@ use super::{DEFAULT_HOST, address, examples, listen_address};
 use crate::client::{ClientTlsArgs, HandshakeOptions, SendProxy};
 use crate::listening::ListenAddress;
 use crate::relay::RelaySettings;
-use crate::units::{self, SourceAddress, Timeout};
+use crate::source_address::SourceAddress;
+use crate::units::{self, Timeout};
 
 /// Where a relay listens without LISTEN.
 const DEFAULT_LISTEN: u16 = 8889;
@@ -50,10 +52,10 @@ pub(crate) struct RelayArgs {
     #[arg(help_heading = TARGET, long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
     connect_timeout: Duration,
     /// Address of this machine to connect from
-    #[arg(help_heading = TARGET, long, value_name = "IP", value_parser = units::source_address)]
+    #[arg(help_heading = TARGET, long, value_name = "IP")]
     source_address: Option<SourceAddress>,
     /// Begin each connection with a PROXY header that names the client: v1 or v2, with more fields
-    /// of v2 behind commas as `resound client --send-proxy` takes them
+    /// of v2 after commas, as for `resound client --send-proxy`
     #[arg(help_heading = TARGET, long, value_name = "VERSION")]
     send_proxy: Option<SendProxy>,
     #[command(flatten)]
@@ -133,6 +135,7 @@ impl RelayArgs {
             source => source.map(|source| source.ip),
         };
         let (listen, targets): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
+        targets.iter().try_for_each(|target| can_be_reached(target, self.serving.family(), source_address))?;
         let tls = self.target_tls.meaning(&targets)?;
         let mut serving = self.serving.meaning(listen)?;
         set_verbose(&mut serving.console, self.verbose)?;
@@ -178,6 +181,32 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(ListenAddress, Ad
         }
     }
     Ok(routes)
+}
+
+/// Refuses a target that no connection can reach, whatever listens there.
+fn can_be_reached(target: &Address, family: Family, source: Option<IpAddr>) -> Result<()> {
+    let Address::Tcp { host, .. } = target else {
+        return match source {
+            Some(_) => bail!("--source-address: {target} is a unix socket, which has no source address"),
+            None => Ok(()),
+        };
+    };
+    if let Some(source) = source
+        && !family.admits(&(source, 0).into())
+    {
+        bail!("--source-address {source} is not of the family that -4 or -6 asks for: drop one of them");
+    }
+    // The addresses of a name are known once a client comes.
+    let Ok(ip) = host.parse::<IpAddr>() else { return Ok(()) };
+    if !family.admits(&(ip, 0).into()) {
+        bail!("{target} is not of the family that -4 or -6 asks for: drop the flag, or give another target");
+    }
+    match source {
+        Some(source) if source.is_ipv4() != ip.is_ipv4() => {
+            bail!("--source-address {source} cannot reach {target}, which is of the other family: drop one of them")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether an address can be listened on once only: with port 0 the system chooses another port
@@ -230,14 +259,45 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_no_connection_can_reach_is_refused() {
+        let reached = |target: &str, family, source: Option<&str>| {
+            let source = source.map(|ip| ip.parse().unwrap());
+            can_be_reached(&target.parse().unwrap(), family, source).map_err(|error| error.to_string())
+        };
+        for (target, family, source) in [
+            ("[::1]:1", Family::V6, Some("::1")),
+            ("[fe80::1%lo]:1", Family::Any, Some("fe80::2")),
+            ("127.0.0.1:1", Family::V4, Some("127.0.0.2")),
+            ("name.example:1", Family::V4, Some("127.0.0.2")),
+            ("name.example:1", Family::V6, None),
+            #[cfg(unix)]
+            ("unix:/tmp/a", Family::V6, None),
+        ] {
+            assert_eq!(reached(target, family, source), Ok(()), "{target}");
+        }
+        for (target, family, source, want) in [
+            ("[::1]:1", Family::V4, None, "[::1]:1 is not of the family that -4 or -6 asks for"),
+            ("127.0.0.1:1", Family::V6, None, "127.0.0.1:1 is not of the family"),
+            ("127.0.0.1:1", Family::Any, Some("::1"), "--source-address ::1 cannot reach 127.0.0.1:1"),
+            ("name.example:1", Family::V6, Some("127.0.0.2"), "--source-address 127.0.0.2 is not of the family"),
+            #[cfg(unix)]
+            ("unix:/tmp/a", Family::Any, Some("::1"), "--source-address: unix:/tmp/a is a unix socket"),
+        ] {
+            let error = reached(target, family, source).unwrap_err();
+            assert!(error.starts_with(want), "{error}");
+        }
+    }
+
+    #[test]
     fn an_address_that_cannot_be_relayed_is_refused() {
-        let cases: [(&[&str], &[&str], &str); 6] = [
+        let cases: [(&[&str], &[&str], &str); 7] = [
             (&[], &[], "where to? Give the target"),
             (&["127.0.0.1", "9000", "db", "5432"], &[], "4 addresses, and a relay takes"),
             (&["9000", "127.0.0.1:9000"], &[], "127.0.0.1:9000 would lead to itself"),
             (&["0"], &[], "127.0.0.1:0: port 0 cannot be connected to"),
             (&["9000", "db:1"], &["9000=db:2"], "127.0.0.1:9000 has two targets"),
             (&[], &["9000"], "--map 9000: write LISTEN=TARGET"),
+            (&[], &["9000=db=2"], "invalid address 'db=2'"),
         ];
         for (addresses, map, want) in cases {
             let error = typed(addresses, map).unwrap_err();

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use resound::proxy::Proxies;
 use resound::server::{Access, ConnectRate, ipnet::IpNet};
-use resound::{Engine, Limits};
+use resound::{Engine, Family, Limits};
 use resound_console::settings::LogDetail;
 
 use super::FamilyArgs;
@@ -155,6 +155,10 @@ impl EngineArg {
 impl ServingArgs {
     pub(super) fn engine(&self) -> Engine {
         self.engine.meaning()
+    }
+
+    pub(super) fn family(&self) -> Family {
+        self.family.meaning()
     }
 
     pub(super) fn meaning(self, addresses: Vec<ListenAddress>) -> Result<ServingPlan> {

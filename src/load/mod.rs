@@ -24,13 +24,14 @@ use crate::client::{ConnectSetup, TlsOptions};
 use crate::report::{self, Gate, LiveView, Output, Run, tick};
 use crate::result_output::ResultOutput;
 use crate::signals::{SAME_SIGNAL, exit_at_signal, termination};
+use crate::source_address::check_own;
 use crate::stdio::say;
 use crate::{descriptors, exit, units};
 
 pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
     plan.output.check(&[])?;
     check_descriptors(&mut plan)?;
-    check_sources(&plan.sources)?;
+    plan.sources.iter().try_for_each(|&source| check_own("--source", source))?;
     let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, "load", None)).transpose()?;
     // The server serves until the run is over.
     let (address, _server) = match &plan.target {
@@ -74,7 +75,7 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
 struct Prepared {
     target: Endpoint,
     lines: bool,
-    /// A probe connected before the run.
+    /// A test connection was made before the run.
     was_probed: bool,
 }
 
@@ -302,21 +303,6 @@ fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
             units::count(possible),
             (connections + 100).next_power_of_two()
         );
-    }
-    Ok(())
-}
-
-/// Fails early if this machine lacks a source address. Other problems show when connections fail.
-fn check_sources(sources: &[IpAddr]) -> Result<()> {
-    for &source in sources {
-        if let Err(error) = std::net::UdpSocket::bind((source, 0))
-            && error.kind() == std::io::ErrorKind::AddrNotAvailable
-        {
-            bail!(
-                "--source {source} is not an address of this machine: \
-                 connect from one that is, or leave the choice to the system"
-            );
-        }
     }
     Ok(())
 }

@@ -62,7 +62,12 @@ impl Address {
         if host.is_empty() {
             return Err(wrong("the host is missing".into()));
         }
-        if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/".contains(c)) {
+        // A zone behind an IPv6 address may have any character of an interface's name.
+        let is_foreign = |c: char| match c {
+            '-' | '.' | '_' | ':' | '%' => false,
+            c => c.is_whitespace() || c.is_control() || (c.is_ascii_punctuation() && !host.contains(':')),
+        };
+        if host.contains(is_foreign) || host.contains(['[', ']', '/']) {
             return Err(wrong(format!("'{}' is not a host", host.escape_debug())));
         }
         if let Some((_, explicit)) = host.rsplit_once(':').filter(|(rest, _)| !rest.contains(':')) {
@@ -214,6 +219,9 @@ mod tests {
             &long,
             "a/b:80",
             "\u{1b}[31m:80",
+            "db=1:80",
+            "user@db:80",
+            "a,b:80",
         ] {
             assert!(matches!(Address::parse(input, 7), Err(Error::Address { .. })), "{input:?}");
         }
