@@ -25,6 +25,18 @@ const MAKE: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-25
 
 const COPY_AGAIN: &str = "Copy it again, whole: from a line `-----BEGIN ...` to its line `-----END ...`.";
 
+/// Advice for a file that cannot be read or written.
+pub(crate) fn of_file(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "Check the path.",
+        io::ErrorKind::IsADirectory => "Name a file.",
+        io::ErrorKind::PermissionDenied => "Check its owner and its permissions, or name another file.",
+        io::ErrorKind::ReadOnlyFilesystem => "Name a file on a disk that can be written.",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room on that disk, or name another file.",
+        _ => return None,
+    })
+}
+
 /// Advice for what could not be started.
 pub(crate) fn of_error(error: &Error) -> Cow<'static, str> {
     match error {
@@ -72,7 +84,7 @@ pub(crate) fn of_error(error: &Error) -> Cow<'static, str> {
 
 fn of_interface(address: &str, problem: InterfaceProblem, interfaces: &[String]) -> String {
     let Some(first) = interfaces.first() else {
-        return "Write the interface behind the address, such as %eth0 or its number, %4.".into();
+        return "Write the interface after the address, such as %eth0 or its number, %4.".into();
     };
     let mut listed = interfaces.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
     if interfaces.len() > LISTED {
@@ -259,7 +271,7 @@ mod tests {
         let unknown = |names: &[String]| of_interface("%y", InterfaceProblem::Unknown, names);
         assert_eq!(unknown(&["a".into(), "b".into()]), "The interfaces are a, b.");
         assert_eq!(unknown(&names(10)), "The interfaces are x, x, x, x, x, x, x, x and 2 more.");
-        assert!(unknown(&[]).starts_with("Write the interface behind the address"));
+        assert!(unknown(&[]).starts_with("Write the interface after the address"));
         let missing = of_interface("fe80::1", InterfaceProblem::Missing, &["eth0".into()]);
         assert_eq!(missing, "Write it as fe80::1%eth0; the interfaces are eth0.");
     }

@@ -1,6 +1,7 @@
 //! Errors: their exit codes, and their text on stderr.
 
 use std::borrow::Cow;
+use std::io;
 
 use resound::Error;
 use resound::client::{DialError, FailureClass};
@@ -12,10 +13,16 @@ use crate::{advice, exit, lab};
 
 /// An error as stderr gets it: the error, each address that was tried, and the advice.
 pub(crate) fn message(error: &anyhow::Error, advice: Option<&str>) -> String {
-    let mut text = match advice {
-        // An error with advice names its cause itself.
-        Some(_) => format!("resound: {error}\n"),
-        None => format!("resound: {error:#}\n"),
+    let mut text = match (of_system(error), advice) {
+        // Without the number of the system's error.
+        (Some(cause), _) => {
+            let above = error.chain().count() - 1;
+            let above: String = error.chain().take(above).map(|error| format!("{error}: ")).collect();
+            format!("resound: {above}{}\n", resound::system::plain(cause))
+        }
+        // A typed error with advice names its cause itself.
+        (None, Some(_)) => format!("resound: {error}\n"),
+        (None, None) => format!("resound: {error:#}\n"),
     };
     text.extend(error.downcast_ref().into_iter().flat_map(attempts::lines));
     if let Some(advice) = advice {
@@ -40,17 +47,36 @@ pub(crate) fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Optio
     if let Some(failure) = error.downcast_ref::<ClientFailure>() {
         return (exit::NETWORK, Some(failure.class), Some(failure.advice().into()));
     }
-    (exit::USAGE, None, None)
+    (exit::USAGE, None, of_system(error).and_then(|error| advice::of_file(error.kind())).map(Cow::Borrowed))
+}
+
+/// The system's error behind one that has no type of its own, such as that of a file.
+fn of_system(error: &anyhow::Error) -> Option<&io::Error> {
+    let is_typed =
+        error.is::<Error>() || error.is::<DialError>() || error.is::<LabError>() || error.is::<ClientFailure>();
+    error.root_cause().downcast_ref().filter(|_| !is_typed)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::time::Duration;
 
     use resound::client::Attempt;
 
     use super::*;
+
+    #[test]
+    fn an_error_of_a_file_says_what_to_do() {
+        use anyhow::Context;
+
+        let missing = std::fs::read("no such file").context("no such file").unwrap_err();
+        let (code, class, advice) = explain(&missing);
+        assert_eq!((code, class), (2, None));
+        let text = message(&missing, advice.as_deref());
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.starts_with("resound: no such file: ") && !text.contains("os error"), "{text}");
+        assert!(text.ends_with("\n  Check the path.\n"), "{text}");
+    }
 
     #[test]
     fn an_error_lists_each_address_that_failed_and_ends_with_the_advice() {

@@ -11,6 +11,10 @@ use crate::advice;
 const ADVICE_OF_RESET: &str = "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, \
                                           refuse this machine, or have crashed: see its log.";
 
+/// The same where it has answered before.
+const ADVICE_OF_LATE_RESET: &str =
+    "The other end may have crashed, reached a limit, or ended with input that it had not read: see its log.";
+
 /// A network failure after the connection was made.
 #[derive(Debug, thiserror::Error)]
 #[error("{class}: {what}")]
@@ -51,6 +55,17 @@ impl ClientFailure {
             _ => ("the connection failed", None),
         };
         Self { advice, ..Self::new(class, format!("{text}{what}")) }.into()
+    }
+
+    /// As `of`, on a connection on which the server has answered: the connection began as it wants.
+    pub(super) fn of_late(error: io::Error, what: &str) -> anyhow::Error {
+        let mut error = Self::of(error, what);
+        if let Some(failure) = error.downcast_mut::<Self>()
+            && failure.class == FailureClass::Reset
+        {
+            failure.advice.get_or_insert(ADVICE_OF_LATE_RESET);
+        }
+        error
     }
 
     /// The same failure of a client that was dialled: its peer is no server.

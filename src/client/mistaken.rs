@@ -1,5 +1,7 @@
 //! [`FirstWords`]: detects a server with TLS on a plain connection by its first bytes.
 
+use std::io;
+
 use anyhow::Error;
 use resound::Stream;
 use resound::client::FailureClass;
@@ -37,6 +39,13 @@ impl FirstWords {
     /// Do the bytes match so far? Only more bytes, or the end, decide.
     pub(super) fn may_be_tls(&self) -> bool {
         !self.other && !self.bytes.is_empty()
+    }
+
+    /// The error of a connection that failed after these bytes, or before any.
+    pub(super) fn failure(&self, error: io::Error, what: &str) -> Error {
+        let has_answered = self.other || !self.bytes.is_empty();
+        let of = if has_answered { ClientFailure::of_late } else { ClientFailure::of };
+        self.tls_failure().unwrap_or_else(|| of(error, what))
     }
 
     /// The error of a connection that ended after such bytes.
@@ -83,5 +92,17 @@ mod tests {
         }
         assert!(!explains(b"\x15\x03\x01\0\x02\x02\x46\0") && !explains(b"\x16\x03\x01\0\x02\x02\x46"));
         assert!(FirstWords::default().tls_failure().is_none(), "there were no bytes");
+    }
+
+    #[test]
+    fn a_reset_after_an_answer_is_not_explained_by_how_the_connection_began() {
+        let advice = |words: &FirstWords| {
+            let failure = words.failure(io::ErrorKind::ConnectionReset.into(), "");
+            failure.downcast_ref::<ClientFailure>().unwrap().advice()
+        };
+        let mut words = FirstWords::default();
+        assert!(advice(&words).contains("(--tls)"));
+        words.push(b"Hello");
+        assert!(!advice(&words).contains("(--tls)"));
     }
 }

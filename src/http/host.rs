@@ -46,8 +46,12 @@ impl HostRule {
     }
 }
 
+/// The host without its port.
 fn name_of(host: &str) -> &str {
-    host.split_once(':').map_or(host, |(name, _)| name)
+    match host.split_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    }
 }
 
 fn is_localhost(host: &str) -> bool {
@@ -80,6 +84,7 @@ mod tests {
             ("127.0.0.1.example:90", [false; 2]),
             ("localhost.example:90", [false; 2]),
             ("localhost@example:90", [false; 2]),
+            ("localhost:90@example", [false; 2]),
             ("Metrics.example:9464", [false, true]),
             ("metrics.example.evil.example", [false; 2]),
             ("", [false; 2]),

@@ -32,7 +32,7 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
     if record.settings.mode == Mode::Discard {
         notes.push("the target answers nothing, so there are no times of answers, and losses cannot be seen".into());
         if record.settings.shape == Shape::Connect {
-            notes.push("a target that ends each connection at once looks like one that discards".into());
+            notes.push("a target that ends each connection at once by a FIN looks like one that discards".into());
         }
     }
     let (name, times) = run.main();

@@ -73,6 +73,13 @@ pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Run> {
 /// As `parse`, with a budget for distributions.
 pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run> {
     let advice = "; `resound load --json` writes what is wanted here";
+    // As PowerShell writes what a program prints: version 5 in UTF-16, unless it is told otherwise.
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        bail!(
+            "the file is UTF-16, and the results of a run are UTF-8: let `--json=FILE` write it, or save it as UTF-8"
+        );
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let end = bytes.trim_ascii_end();
     ensure!(!end.is_empty(), "the file is empty{advice}");
     let last = end.iter().rposition(|&byte| byte == b'\n').map_or(end, |at| &end[at + 1..]);

@@ -455,8 +455,10 @@ impl Service for LoadConnection {
         let config = Arc::clone(&self.config);
         let mut tally = config.tallies.of(self.worker);
         let at = Instant::now();
-        // Once all is answered, the target may end the connection as it likes.
-        let is_answered = self.closes_at.is_some() && self.answers.oldest().is_none();
+        // Once all is answered, the target may end the connection as it likes. Without answers, a
+        // RST in place of its FIN says that it has not read everything.
+        let is_answered =
+            config.traffic != TrafficPattern::Swallowed && self.closes_at.is_some() && self.answers.oldest().is_none();
         if !self.has_failed() && !is_answered {
             if !why.is_orderly() && *why != CloseReason::Cut {
                 let sequence = self.answers.oldest().map(|(sequence, _)| sequence);

@@ -84,8 +84,8 @@ impl CheckFailure {
             Self::Wrong(_) => Some(format!("the server answers something else: {}", message(received))),
             Self::Failed(failure) if received.is_empty() => Some(match failure.class {
                 FailureClass::Timeout => "the first message got no answer".into(),
-                FailureClass::Reset => "the server reset the connection behind the first message".into(),
-                _ => "the server closed the connection behind the first message".into(),
+                FailureClass::Reset => "the server reset the connection after the first message".into(),
+                _ => "the server closed the connection after the first message".into(),
             }),
             Self::Failed(_) | Self::Fatal(_) => None,
         }

@@ -219,7 +219,7 @@ impl Conversation<'_> {
                 }
                 Ok(Ok(WireEvent::Sending(bytes))) => self.view.sent(&bytes),
                 Ok(Ok(WireEvent::Closed)) => return false,
-                // The server may end as it likes behind this end's FIN, if it had acknowledged
+                // The server may end as it likes after this end's FIN, if it had acknowledged
                 // everything before.
                 Ok(Err(_)) => return !was_settled,
                 Ok(Ok(_)) | Err(_) => String::new(),
@@ -290,8 +290,7 @@ impl Conversation<'_> {
                         aside(self.colour, &format!("{} cannot be read on: {error}", path.display()))
                     }
                     Err(error) => {
-                        let failure = first_words.tls_failure().unwrap_or_else(|| ClientFailure::of(error, ""));
-                        return ConversationEnd::Lost(Some(failure));
+                        return ConversationEnd::Lost(Some(first_words.failure(error, "")));
                     }
                 },
                 input = self.terminal.input() => match input {

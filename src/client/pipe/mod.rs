@@ -258,7 +258,7 @@ impl<'a> Pipe<'a> {
                 }
                 () = until(quit_at) => {
                     if let Some(error) = stream.take_error() {
-                        break Err(ClientFailure::of(error, " before its answer was complete"));
+                        break Err(self.failed(error, " before its answer was complete"));
                     }
                     // Closing now could destroy bytes that the server has not taken.
                     let is_sent = matches!(sending, Some(Ok(())));
@@ -286,13 +286,18 @@ impl<'a> Pipe<'a> {
                 let what = "the server closed the connection before everything was sent";
                 return Err(ClientFailure::new(FailureClass::Eof, what).into());
             }
-            Some(Err(SendError::Failed(error))) => return Err(ClientFailure::of(error, " before everything was sent")),
+            Some(Err(SendError::Failed(error))) => return Err(self.failed(error, " before everything was sent")),
             Some(Err(SendError::Unreadable(error))) => {
                 return Err(anyhow::Error::new(error).context("cannot read stdin"));
             }
             Some(Ok(())) | None => ended?,
         }
         Ok(sent_before_fin.is_some_and(|before| self.sent.get() > before))
+    }
+
+    fn failed(&self, error: io::Error, what: &str) -> anyhow::Error {
+        let of = if self.received.get() > 0 { ClientFailure::of_late } else { ClientFailure::of };
+        of(error, what)
     }
 
     /// With `--send-only`, when to look again while the server sends: a close then destroys what it
@@ -373,8 +378,7 @@ impl<'a> Pipe<'a> {
             let mut chunk = free_chunks.try_recv().unwrap_or_default();
             chunk.reserve(CHUNK);
             let read = from_server.read_buf(&mut chunk).await;
-            let failed = |error| ClientFailure::of(error, " before its answer was complete");
-            let n = read.map_err(|error| first_words.tls_failure().unwrap_or_else(|| failed(error)))?;
+            let n = read.map_err(|error| first_words.failure(error, " before its answer was complete"))?;
             first_words.push(&chunk);
             self.moved.set(Instant::now());
             self.received.set(self.received.get() + n as u64);

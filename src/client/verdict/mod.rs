@@ -199,7 +199,7 @@ impl<'a> TestRun<'a> {
         self.view.lock().add_instead(check);
     }
 
-    /// Whether another connection comes about, soon.
+    /// Whether another connection is made, soon.
     async fn connects_again(&self, start: Instant) -> bool {
         let connect = &self.plan.connect;
         let left = self.plan.timeout.map_or(SECOND_CONNECT, |limit| limit.saturating_sub(start.elapsed()));
@@ -218,7 +218,7 @@ impl<'a> TestRun<'a> {
         connect.before.prepare(stream, connect.dial.timeout).await.is_ok()
     }
 
-    /// Nothing could be sent: no connection or no TLS came about, or that broke.
+    /// Nothing could be sent: no connection or no TLS was made, or that broke.
     fn not_sent(&self, error: &anyhow::Error) {
         let mut view = self.view.lock();
         if view.has_text() {

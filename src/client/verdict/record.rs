@@ -258,7 +258,7 @@ impl TestRecord {
         } else {
             "the server answers as it should".into()
         };
-        // A far end that plays along answers rightly: what is wrong is the path's.
+        // A far end that cooperates answers rightly: what is wrong is the path's.
         let is_of_path = address.far == Some(FarKind::Probe) && of_path(CheckVerdict::Fail);
         let server = if is_wrong && !is_of_path { "the server answers wrongly" } else { "" };
         let parts: Vec<_> = [server, &path].into_iter().filter(|part| !part.is_empty()).collect();

@@ -94,7 +94,7 @@ pub(super) fn way(direction: PathDirection) -> &'static str {
 pub(super) fn far_end(address: &TestedAddress) -> String {
     let name = address.far_name.as_deref().map(safe).unwrap_or_default();
     match address.far {
-        Some(FarKind::Probe) => format!("{name}, which plays along"),
+        Some(FarKind::Probe) => format!("{name}, which cooperates"),
         Some(FarKind::Echo) => "a server that sends back what it receives".into(),
         Some(FarKind::Reply) => "a server that replies to lines".into(),
         Some(FarKind::SpeaksFirst) => format!("a server that speaks first: {name}"),

@@ -187,9 +187,9 @@ impl<'a> TestView<'a> {
             return;
         }
         if check.verdict == CheckVerdict::Fail && report.id == CheckId::Connect && address.was_connected {
-            // The first connection came about: the path is not shown to be the cause.
+            // The first connection was made: the path is not shown to be the cause.
             check.verdict = CheckVerdict::Unknown;
-            check.summary = format!("one connection came about, and further ones do not: {}", check.summary);
+            check.summary = format!("one connection succeeded, and further ones fail: {}", check.summary);
         }
         if check.is_remarkable() {
             check.reproduce = Some(again::command(self.task, &self.target, address.family, report.id.name()));

@@ -192,7 +192,13 @@ fn invalid_files_are_rejected_with_the_reason() {
     }
     let error = format!("{:#}", read::parse_within(100_000, good.to_string().as_bytes(), "x").unwrap_err());
     assert!(error.contains("its histograms are larger than those of any run"), "{error}");
+    for mark in [b"\xff\xfe", b"\xfe\xff"] {
+        let error = read::parse(mark, "x").unwrap_err().to_string();
+        assert!(error.contains("the file is UTF-16") && error.contains("`--json=FILE`"), "{error}");
+    }
     let whole = saved(&some());
+    let marked = [b"\xef\xbb\xbf", whole.as_slice()].concat();
+    assert!(read::parse(&marked, "x").is_ok(), "as editors of Windows save it");
     for cut in (0..whole.len() - 2).step_by(997) {
         assert!(read::parse(&whole[..cut], "x").is_err(), "cut at {cut}");
     }

@@ -97,6 +97,19 @@ fn send_only_discards_the_answer_and_waits_briefly_for_the_end() {
 }
 
 #[test]
+#[cfg(unix)]
+fn send_only_waits_for_a_slow_server_that_still_answers() {
+    // It reads for 2.5 s what its system has taken, and echoes it meanwhile: a close would destroy
+    // the rest.
+    let slow = ["--mode", "echo", "--fault", "up: rate=400kB/s"];
+    let (server, address) = Program::server(&slow);
+    let (code, stdout, stderr) = run(&["client", &address.to_string(), "--send-only"], &noise(3, 1_000_000));
+    assert_eq!((code, stdout.as_slice(), stderr.as_str()), (Some(0), &b""[..], ""));
+    let line = crate::access::program::stop(server);
+    assert!(line.contains(", 976.6 KiB in, "), "{line}");
+}
+
+#[test]
 fn recv_only_leaves_stdin_alone_and_sends_nothing() {
     let (mut child, mut server) = both(&["--recv-only"]);
     let mut stdin = child.stdin.take().unwrap();

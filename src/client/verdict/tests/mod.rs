@@ -27,11 +27,11 @@ fn checks() -> Vec<TestedCheck> {
         report(CheckId::Resolve, CheckVerdict::Skip, "the address is a number"),
         report(CheckId::Connect, CheckVerdict::Pass, "in 86 us").tried(3, 3).measure("connect_ms", 0.086),
         report(CheckId::Integrity, CheckVerdict::Error, "no descriptor is left").tried(0, 3),
-        report(CheckId::HalfCloseOut, CheckVerdict::Fail, "0 of 262144 bytes came behind the FIN")
+        report(CheckId::HalfCloseOut, CheckVerdict::Fail, "0 of 262144 bytes came after the FIN")
             .tried(0, 3)
             .towards(PathDirection::Out)
             .control("the same bytes without a FIN", 3, 3)
-            .saw("0 of 262144 bytes came behind the FIN; the far end sent 262144")
+            .saw("0 of 262144 bytes came after the FIN; the far end sent 262144")
             .saw("nothing moved")
             .saw("nothing moved")
             .saw(format!("it calls itself {HOSTILE}"))
@@ -280,7 +280,7 @@ fn each_address_has_its_table_in_a_stable_order_and_the_verdicts_stand_last() {
     }
     view.conclude();
     let text = written.text();
-    let heading = "Path to 192.0.2.1:7: quick, seed 7\nfar end: resound 1.2.3, which plays along\n\nverdict  check ";
+    let heading = "Path to 192.0.2.1:7: quick, seed 7\nfar end: resound 1.2.3, which cooperates\n\nverdict  check ";
     assert!(text.contains(heading), "{text}");
     assert!(text.contains("skip     nagle: it is late\n\nPath to [2001:db8::1]:7: quick, seed 7\n"), "{text}");
     let lines: Vec<_> = text.lines().rev().take(2).collect();
@@ -303,7 +303,7 @@ fn a_server_that_took_one_connection_alone_is_no_proof_against_the_path() {
     view.cut(CutShort::Timeout);
     view.conclude();
     let text = written.text();
-    assert!(text.contains("unknown  connect             0/3  one connection came about, and further ones do not"));
+    assert!(text.contains("unknown  connect             0/3  one connection succeeded, and further ones fail"));
     assert!(
         text.contains("\ncut short, not done: integrity, nagle, rtt\n\nVERDICT  192.0.2.1:7: cut short: "),
         "{text}"
