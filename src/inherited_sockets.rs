@@ -28,8 +28,8 @@ impl InheritedSockets {
         Ok(Self { notifier, systemd, predecessor, handover, refusal: None })
     }
 
-    /// Neither takes over nor lets take over. An error in a process that is to replace another one,
-    /// which then goes on.
+    /// Rules out upgrades to and from this process. An error if it is to replace another one, which
+    /// then goes on.
     pub(crate) fn refuse_upgrade(&mut self, why: &'static str) -> Result<()> {
         if self.predecessor.is_some() {
             bail!("no upgrade to this process: {why}");

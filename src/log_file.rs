@@ -49,7 +49,7 @@ impl LogReopener {
 pub(crate) fn unopened(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
     let advice = match error.kind() {
         io::ErrorKind::NotFound => "Make its folder first, or choose another path.",
-        io::ErrorKind::IsADirectory => "Write the name of a file behind the folder.",
+        io::ErrorKind::IsADirectory => "Write the name of a file after the folder.",
         io::ErrorKind::PermissionDenied => "Choose a path where this user may write, or change its mode.",
         _ => "Choose another path.",
     };

@@ -248,7 +248,7 @@ impl Reloads {
         }
         self.drain_timeout = new.drain_timeout;
         if changed.iter().any(|name| name == "allow") && !new.values.contains_key("allow") {
-            tracing::warn!("allow was removed: all clients may connect but those of deny");
+            tracing::warn!("allow was removed: all clients may connect except those in deny");
         }
         if let Some(config) = &mut self.config {
             for name in &changed {

@@ -67,7 +67,7 @@ pub(crate) struct EndingSignals {
 impl EndingSignals {
     /// Catches them from now on, within a runtime.
     pub(crate) fn catch() -> Self {
-        // Handlers run in this order: who is woken by the other finds the arrival noted.
+        // Handlers run in this order: a task that the other one wakes finds the arrival noted.
         #[cfg(unix)]
         let arrivals = resound::system::SignalArrivals::watch(&CaughtSignals::heeded(&INTERRUPTS), SAME_SIGNAL).ok();
         Self {
@@ -90,7 +90,7 @@ impl EndingSignals {
     }
 
     /// Waits for the second, on any runtime: the thread that waited for the first may be too busy.
-    /// Returns when it came. Where something else began the drain, the first is meant.
+    /// Returns when it came. If no signal began the drain, this waits for the first signal.
     pub(crate) async fn second(&self) -> Instant {
         let mut caught = CaughtSignals::interrupt();
         loop {

@@ -32,7 +32,7 @@ impl ShutdownSignals {
     }
 }
 
-/// What runs beside a server needs.
+/// What the supervision of a server needs.
 pub(crate) struct Supervision {
     pub(crate) signals: ShutdownSignals,
     pub(crate) upgrader: Upgrader,

@@ -107,7 +107,7 @@ impl LoopWatch {
 /// What is to be said of the program as a whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProgramState {
-    /// Not every loop has turned yet.
+    /// Not every event loop has responded yet.
     Starting,
     Ready,
     Draining,

@@ -165,7 +165,7 @@ impl Scrape {
         page.gauges("resound_worker_lag_seconds", "The longest lag of a worker in the last 15 seconds", lags)?;
         let stuck = loops.stuck();
         let count = Some(stuck.len() as u64);
-        page.gauge("resound_workers_stuck", "Workers whose loop has not turned for some seconds", count)
+        page.gauge("resound_workers_stuck", "Workers whose event loop has not responded for some seconds", count)
     }
 
     fn faults(&self, page: &mut MetricsPage<'_>) -> fmt::Result {

@@ -35,7 +35,7 @@ pub(super) struct FaultArgs {
     /// File with the faults (TOML), read again when it changes and on SIGHUP
     #[arg(help_heading = FAULTS, long, value_name = "FILE", conflicts_with = "replay")]
     faults: Option<PathBuf>,
-    /// Seed of each random choice, also instead of the one in --faults: the same seed repeats the
+    /// Seed of each random choice, instead of the one in --faults: the same seed repeats the
     /// same faults [default: drawn, and printed unless --quiet]
     #[arg(
         help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay", value_parser = seed,

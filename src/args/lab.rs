@@ -103,11 +103,11 @@ defect_flags! {
     syn_loss "syn-loss" "ODDS";
     /// Send packets twice
     duplicate "duplicate" "ODDS";
-    /// Send packets behind the next one of their flow, or `5% by=3`
+    /// Send packets after the next one of their flow; `5% by=3`: after the third
     reorder "reorder" "ODDS";
     /// Make the checksum of TCP, UDP or ICMP wrong
     corrupt_checksum "corrupt-checksum" "ODDS";
-    /// Invert a bit of the payload, and mend the checksum: what bad memory does
+    /// Invert a bit of the payload, and fix the checksum, as bad memory does
     corrupt_payload "corrupt-payload" "ODDS";
     /// Hold packets back, such as 30ms or 30ms+-5ms
     delay "delay" "TIME";
@@ -115,7 +115,7 @@ defect_flags! {
     jitter "jitter" "TIME";
     /// Send at this rate, such as 10Mbit/s, or `1MiB/s queue=1MiB`
     rate "rate" "RATE";
-    /// Drop longer packets, in bytes, and send an ICMP message; without one with `1400 silent`
+    /// Drop longer packets and send an ICMP message; `1400 silent` sends none
     mtu "mtu" "BYTES";
     /// Send longer packets as fragments, whatever DF says
     fragment "fragment" "BYTES";
@@ -132,7 +132,7 @@ defect_flags! {
     nat "nat" "OPTIONS" num_args = 0..=1 require_equals = true default_missing_value = "";
     /// Drop connections beyond this many at once, or reset them with `10 reset`
     cap "cap" "N";
-    /// A firewall that sees one direction, and drops all but SYNs
+    /// Drop all but SYNs, as a firewall that sees one direction
     asymmetric_conntrack "asymmetric-conntrack" "FILTER"
         num_args = 0..=1 require_equals = true default_missing_value = "";
     /// Reset connections with forged RSTs, such as at `@64KiB`

@@ -196,7 +196,7 @@ enum ShapeArg {
 enum TimestampsArg {
     /// The program's: from handing the message to the engine to reading its answer
     Clock,
-    /// The kernel's, at the network device, without the ways between kernel and program (Linux 6.3,
+    /// The kernel's, at the network device, without the time between kernel and program (Linux 6.3,
     /// TCP; a few calls more for each message)
     Kernel,
 }

@@ -17,7 +17,7 @@ pub(super) struct LogArgs {
     /// How the console prints events
     #[arg(help_heading = LOG, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     log_format: Format,
-    /// Which events are printed [default: messages; of a relay what fails]
+    /// Which events are printed [default: messages; for a relay, failures]
     #[arg(help_heading = LOG, long, value_name = "WHAT", value_enum, conflicts_with = "quiet")]
     log: Option<LogDetail>,
     /// Begin each line of text with its time (RFC 3339, in UTC)
@@ -27,7 +27,7 @@ pub(super) struct LogArgs {
     log_time: bool,
     /// Append the log to a file instead of stdout, and open it anew at SIGHUP
     ///
-    /// A new file gets mode 0640, without what the umask takes away. Stdout still names the
+    /// A new file gets mode 0640, less the umask. Stdout still names the
     /// addresses.
     #[arg(help_heading = LOG, long, value_name = "FILE")]
     log_file: Option<PathBuf>,

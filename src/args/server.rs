@@ -74,8 +74,8 @@ pub(crate) struct ServerArgs {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FramingArg {
     /// A line; or, from a client that has never sent a newline, the bytes before a pause of 300 ms
-    /// (20 ms from the second message on). The first newline makes the connection a line one for
-    /// good
+    /// (20 ms from the second message on). After the first newline, only a newline ends a
+    /// message
     Auto,
     /// A line, with its ending
     Line,

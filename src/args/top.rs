@@ -9,15 +9,15 @@ use crate::top::{AdminAddress, TopColumn, TopPlan};
 #[derive(Args)]
 #[command(after_help = examples::TOP_NOTES, after_long_help = examples::long_help("top"))]
 pub(crate) struct TopArgs {
-    /// Address that the program's --admin has; a port alone is one of 127.0.0.1
+    /// Address of the program's --admin; a port alone means 127.0.0.1
     ///
     /// While it runs, ? lists the keys.
     #[arg(value_name = "ADMIN", value_parser = AdminAddress::parse, default_value = "9464")]
     admin: AdminAddress,
-    /// Print the figures and the connections once, as text; so it does without a terminal
+    /// Print the figures and the connections once, as text (as without a terminal)
     #[arg(long)]
     once: bool,
-    /// Sort the connections by this column, those first that have most
+    /// Sort the connections by this column, the highest values first
     #[arg(long, value_enum, value_name = "COLUMN", default_value = "in")]
     sort: TopColumn,
 }

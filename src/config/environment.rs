@@ -49,7 +49,7 @@ pub(super) fn variable(command: &str, key: &str) -> String {
     format!("{PREFIX}{command}_{key}").to_uppercase().replace('-', "_")
 }
 
-/// What these variables say of a command. A variable of another command concerns it not.
+/// What these variables say of a command. Variables of other commands are ignored.
 pub(super) fn read(
     keys: &Keys,
     commands: &[Keys],

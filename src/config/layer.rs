@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::key::Given;
 use super::mistake::place_in;
 
-/// Where a value comes from. What is further down has less to say.
+/// The source of a value, the highest precedence first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     CommandLine,

@@ -117,7 +117,8 @@ fn assigned(keys: &Keys, words: &[OsString]) -> Vec<Entry> {
 }
 
 impl Merged {
-    /// The command line of all sources: `layers` are in their order, the first has the most to say.
+    /// The command line of all sources: `layers` are in their order, the first has the highest
+    /// precedence.
     pub(super) fn of(keys: &Keys, typed: TypedWords, layers: [Vec<Entry>; 2]) -> Self {
         let mut merged = Self::default();
         let mut decided: Vec<Entry> = typed.entries;
@@ -132,13 +133,13 @@ impl Merged {
             decided.extend(kept.iter().cloned());
             merged.kept.extend(kept);
         }
-        merged.leave_out_what_needs_what_is_off(keys, &decided);
+        merged.leave_out_dependents(keys, &decided);
         merged.words = merged.command_line(keys, typed.words, &decided);
         merged
     }
 
-    /// A certificate has no meaning once TLS was switched off.
-    fn leave_out_what_needs_what_is_off(&mut self, keys: &Keys, decided: &[Entry]) {
+    /// Leaves out each entry that needs a flag which is off, as a certificate needs TLS.
+    fn leave_out_dependents(&mut self, keys: &Keys, decided: &[Entry]) {
         let name = |entry: &Entry| keys.all[entry.key].name.clone();
         let mut off: Vec<String> = decided.iter().filter(|entry| !entry.given.is_on()).map(name).collect();
         off.extend(self.left_out.iter().map(|(entry, _)| name(entry)));

@@ -30,9 +30,9 @@ pub(crate) enum FaultSource {
 #[derive(Clone)]
 pub(crate) struct SourcedFaults {
     pub(crate) source: FaultSource,
-    /// What is drawn comes from it, unless the source has one of its own.
+    /// A random seed, for a source without one.
     drawn: u64,
-    /// The command line's, which holds in any case.
+    /// The seed on the command line, which takes precedence.
     asked: Option<u64>,
     /// The version of the file that was read.
     seen: Option<(SystemTime, u64)>,

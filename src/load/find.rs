@@ -17,7 +17,8 @@ const LINE: &[u8] = b"resound load: what do you do with a line?\n";
 /// More than any known answer.
 const MOST: usize = 1024;
 
-/// The address of a target that accepts a connection and its handshakes. The probe closes at once.
+/// The address of a target that accepts a connection and its handshakes. The test connection closes
+/// at once.
 pub(super) async fn reachable_address(address: &Address, how: DialOptions, before: &ConnectSetup) -> Result<Endpoint> {
     let mut stream = connect(address, how, before).await?;
     let target = stream.peer();
@@ -87,7 +88,7 @@ fn closed(class: FailureClass, before: &ConnectSetup) -> ClientFailure {
         (None, None) => {
             "It may want TLS (--tls) or a PROXY header (--send-proxy) first, or refuse this machine: see its log."
         }
-        (None, Some(_)) => "It may want TLS (--tls) behind the PROXY header, or no such header: see its log.",
+        (None, Some(_)) => "It may want TLS (--tls) after the PROXY header, or no such header: see its log.",
         (Some(_), _) => {
             "It may want a certificate (--cert) or a PROXY header (--send-proxy), or refuse this machine: see its log."
         }

@@ -190,10 +190,7 @@ pub(super) fn of_each(runs: &[Run]) -> Vec<String> {
         warnings.push("the steps of ramps cannot be merged and are left out".into());
     }
     if runs.iter().any(|run| run.judged.is_some()) {
-        warnings.push(
-            "the gates and comparisons that were judged of each run alone are no part of this: --fail-if judges it"
-                .into(),
-        );
+        warnings.push("the gates and comparisons of each run are left out: --fail-if judges the merged run".into());
     }
     for run in runs {
         for warning in &run.record.warnings {

@@ -18,7 +18,7 @@ const FILTERED: usize = 1000;
 const MOST_FILTER: usize = 60;
 /// How long a note stays.
 const NOTED: Duration = Duration::from_secs(8);
-/// Seconds by which a clock may be set without a new start.
+/// A reported start that is later by more than this, in seconds, is a new start.
 const ANEW: f64 = 0.5;
 /// Events come once a second: after this time without one it is said.
 const SILENT: Duration = Duration::from_secs(3);

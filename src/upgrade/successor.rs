@@ -19,7 +19,8 @@ use super::wire::{self, PassedListeners};
 /// A process that has closed its end of the stream takes this time at most to end.
 const LAST_STEPS: Duration = Duration::from_secs(2);
 
-/// A process that was started to replace this one. It is killed when dropped, unless it has.
+/// A process that was started to replace this one. Dropping it kills the process, unless that has
+/// taken over.
 pub(super) struct Successor {
     child: Child,
     path: PathBuf,

@@ -213,7 +213,7 @@ impl Upgrader {
     }
 }
 
-/// The old process stops to accept, and then the new one begins.
+/// The old process stops accepting, and then the new one begins.
 async fn take_turns(handle: &Handle, successor: &mut Successor) -> Result<()> {
     let pid = successor.pid();
     timeout(STEP, handle.unlisten()).await.map_err(|_| anyhow!("the workers do not answer"))?;

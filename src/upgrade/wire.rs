@@ -3,7 +3,7 @@
 //! Over a socket that the new process inherits: the old one begins with a line of JSON, a list of
 //! [`PassedListeners`]. The new one names each unix socket that it is about to bind, in lines that
 //! begin with [`BINDS`]: if it is killed, the old one removes what it has left. Then the new one
-//! says [`READY`], the old one stops to accept and says [`SERVE`], the new one accepts and says
+//! says [`READY`], the old one stops accepting and says [`SERVE`], the new one accepts and says
 //! [`SERVING`], and the old one says [`REPLACED`]. An end of the stream before that means that the
 //! other process goes on alone.
 

@@ -69,14 +69,14 @@ pub enum Trigger {
     /// `@64KiB`: the byte at this offset is the first that it hits. A FIN in the place of that byte
     /// counts as one.
     Offset(u64),
-    /// `@message=3`: so does the first byte of this line, counted from 1.
+    /// `@message=3`: the first byte of this line, counted from 1, is the first that it hits.
     Message(u64),
     /// `@packet=3`: the packet with this number is the first that it hits. Only a path of packets
     /// has them.
     Packet(u64),
     /// `@2s`: this long after the connection opened.
     Time(Duration),
-    /// `@idle=30s`: when this long no byte came.
+    /// `@idle=30s`: after this long without a byte.
     Idle(Duration),
 }
 

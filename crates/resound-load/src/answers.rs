@@ -264,7 +264,7 @@ impl Answers {
                 self.skip_answer(len);
                 let at = self.skipped.iter().position(|&(skipped, _)| skipped == sequence);
                 if let Some((_, sent)) = at.and_then(|at| self.skipped.remove(at)) {
-                    let what = format!("its answer came behind that of message {}", self.next.saturating_sub(1));
+                    let what = format!("its answer came after that of message {}", self.next.saturating_sub(1));
                     emit(AnswerEvent::Wrong(sent, LoadFailure::Reordered, sequence, what));
                 }
             }

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 
 use super::{Bucket, Record};
 
-/// Messages by the time from which they wait, in bounded memory: of many times neighbours are
-/// merged.
+/// Messages by the time from which they wait, in bounded memory: neighbouring times are merged if
+/// there are many.
 #[derive(Debug, Default)]
-pub(super) struct MessageBacklog {
+pub(super) struct WaitingMessages {
     /// A time's bucket is the time shifted right by this.
     shift: u32,
     buckets: BTreeMap<u64, u64>,
 }
 
-impl MessageBacklog {
+impl WaitingMessages {
     /// The largest number of buckets.
     const MOST: usize = 4096;
 
@@ -62,13 +62,13 @@ impl MessageBacklog {
 #[derive(Debug, Default)]
 pub(super) struct UnfinishedMessages {
     /// Planned and never sent, because the connection was blocked or missing; by planned time.
-    pub(super) unsent: MessageBacklog,
+    pub(super) unsent: WaitingMessages,
     /// Planned and never sent, because the generator itself was too slow; by planned time.
-    pub(super) lagged: MessageBacklog,
+    pub(super) lagged: WaitingMessages,
     /// Given up before the run was over, by planned time.
-    pub(super) unanswered: MessageBacklog,
+    pub(super) unanswered: WaitingMessages,
     /// The same messages, by the time at which they were sent.
-    pub(super) unanswered_sent: MessageBacklog,
+    pub(super) unanswered_sent: WaitingMessages,
     /// The first connections with unsent messages, and the planned time of the first of these.
     pub(super) named: Vec<(u64, u64)>,
 }
@@ -97,13 +97,13 @@ impl UnfinishedMessages {
 mod tests {
     use super::*;
 
-    fn count(backlog: &MessageBacklog) -> u64 {
+    fn count(backlog: &WaitingMessages) -> u64 {
         backlog.buckets().map(|bucket| bucket.count).sum()
     }
 
     #[test]
     fn few_times_are_kept_exactly() {
-        let mut backlog = MessageBacklog::default();
+        let mut backlog = WaitingMessages::default();
         for since in [7, 1_000_000_007, 7, u64::MAX] {
             backlog.add(since, 2);
         }
@@ -113,15 +113,15 @@ mod tests {
 
     #[test]
     fn many_times_are_merged_with_their_neighbours() {
-        let (mut one, mut other) = (MessageBacklog::default(), MessageBacklog::default());
+        let (mut one, mut other) = (WaitingMessages::default(), WaitingMessages::default());
         for n in 0..100_000_u64 {
             one.add(n * 50_000, 1);
-            assert!(one.buckets.len() <= MessageBacklog::MOST);
+            assert!(one.buckets.len() <= WaitingMessages::MOST);
         }
         other.add(3, 5);
         other.append(&mut one);
         assert_eq!((count(&other), count(&one)), (100_005, 0));
-        assert!(other.buckets.len() <= MessageBacklog::MOST);
+        assert!(other.buckets.len() <= WaitingMessages::MOST);
         // Five seconds in four thousand buckets: none is wider than the next power of two.
         assert!(other.buckets().all(|bucket| bucket.to - bucket.from < 5_000_000_000 / 2048), "{:?}", other.shift);
         one.append(&mut other);

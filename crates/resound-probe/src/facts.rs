@@ -34,7 +34,7 @@ impl ProbeAnswer {
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let json = checked(line.strip_prefix(PREFIX.as_bytes())?)?;
-        let unknown = |_| Self::Error("its answer is none: another server answered, or one of another version".into());
+        let unknown = |_| Self::Error("its answer is not resound-probe/1: another server or version answered".into());
         Some(serde_json::from_slice(json).unwrap_or_else(unknown))
     }
 
@@ -162,7 +162,7 @@ pub struct TcpFacts {
     pub timestamps: bool,
     /// Both ends use selective acknowledgements.
     pub sack: bool,
-    /// The scale of this end's window, where both ends scale.
+    /// The window scales that the other end and this end announce; `None` unless both do.
     pub window_scale: Option<(u8, u8)>,
     /// Both ends use explicit congestion notification.
     pub ecn: bool,
@@ -265,7 +265,7 @@ pub struct SessionLog {
     pub known: bool,
     /// Steps that are done.
     pub steps: u32,
-    /// Bytes that arrived behind the request.
+    /// Bytes that arrived after the request.
     pub received: u64,
     /// Reads in which they came.
     pub reads: u64,
@@ -273,7 +273,7 @@ pub struct SessionLog {
     pub arrivals: Vec<(f64, u64)>,
     /// The first wrong byte among them.
     pub wrong: Option<WrongBytes>,
-    /// Bytes handed to the system behind the hello.
+    /// Bytes handed to the system after the hello.
     pub sent: u64,
     /// When the first byte behind the request came.
     pub first_at_ms: Option<f64>,

@@ -1,4 +1,5 @@
-//! [`ProbeRequest`]: the first line of a connection, by which a client asks the far end to play.
+//! [`ProbeRequest`]: the first line of a connection, by which a client asks the far end to
+//! cooperate.
 
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ pub enum Step {
     Finish,
     /// Closes: sends a FIN, and discards what arrives.
     Close,
-    /// Resets the connection once the neighbour's system has acknowledged what was sent.
+    /// Resets the connection once the peer's system has acknowledged what was sent.
     Reset,
 }
 

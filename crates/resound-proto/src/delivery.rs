@@ -1,5 +1,5 @@
-//! [`Delivery`]: what the peer's system has acknowledged of what was sent, as far as an engine can
-//! report that, and since when it acknowledges nothing.
+//! [`Delivery`]: how much of the sent data the peer's system has acknowledged, as far as an engine
+//! can report it, and since when nothing more.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ const NEVER: u32 = u32::MAX;
 /// The clock of a stalled write. It runs while something may be on its way, in the engine's queue
 /// or in the transport.
 ///
-/// No message pays for a look at the transport: from the first byte that may wait, the engine is
-/// asked to look a part of the timeout later, and again as long as bytes are on their way. A
-/// connection without such bytes is not checked any more.
+/// No message costs a look at the transport. From the first byte that may wait, the engine is asked
+/// to look after each part of the timeout, for as long as bytes are on their way. A connection
+/// without such bytes is not checked any more.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     /// The engine reports what the transport still holds; else only what the transport took is
@@ -30,8 +30,8 @@ pub(super) struct Delivery {
     is_open: bool,
     /// At the last look the transport held bytes.
     held: bool,
-    /// While the connection waits for nothing but delivery: how often the wait for the next look
-    /// has doubled, and one.
+    /// One more than the number of times that the wait for a look has doubled; 0 unless the
+    /// connection waits only for delivery.
     doublings: u8,
     /// When to look next: so many milliseconds after `since`. There is one of these for each
     /// connection, so it is small.
@@ -68,8 +68,8 @@ impl Delivery {
         }
     }
 
-    /// Of `sent` bytes in all the transport still holds `held`. Returns whether the peer is slow:
-    /// its system has acknowledged some of them meanwhile.
+    /// The transport still holds `held` of all `sent` bytes. Returns whether the peer is slow: its
+    /// system has acknowledged some since the last look.
     pub(super) fn report(&mut self, now: Instant, sent: u64, held: usize, unsent: usize) -> bool {
         let taken = (sent as i64).wrapping_sub(held as i64);
         let has_risen = taken > std::mem::replace(&mut self.taken, taken);

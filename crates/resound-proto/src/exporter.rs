@@ -11,9 +11,9 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 /// The secret that exporters start from, by its name in key logs. TLS 1.2 has none.
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 
-/// Makes the channel binding of one connection. rustls's unbuffered interface has no exporter, and
-/// shows what it would start from to the key log only, so this stands before that of one
-/// connection. It keeps the channel binding, and not the secret.
+/// Computes the channel binding of one connection. rustls's unbuffered interface has no exporter,
+/// and gives the exporter secret to the key log only, so this wraps the key log of one connection.
+/// It keeps the channel binding, not the secret.
 #[derive(Debug)]
 pub(super) struct ExporterLog {
     next: Arc<dyn KeyLog>,
@@ -22,7 +22,7 @@ pub(super) struct ExporterLog {
 }
 
 impl ExporterLog {
-    /// Stands before this key log.
+    /// Wraps this key log.
     pub(super) fn before(next: &Arc<dyn KeyLog>, provider: &Arc<CryptoProvider>) -> Arc<Self> {
         Arc::new(Self { next: Arc::clone(next), provider: Arc::clone(provider), value: OnceLock::new() })
     }

@@ -31,8 +31,8 @@ pub trait Observer {
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
         let _ = (conn, message);
     }
-    /// The message before was the first of its connection that a pause of this length has ended,
-    /// and no newline ([`Framing::Auto`](crate::Framing::Auto)).
+    /// The last message was the first of its connection that ended with a pause of this length, not
+    /// with a newline ([`Framing::Auto`](crate::Framing::Auto)).
     fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
         let _ = (conn, pause);
     }
@@ -40,8 +40,9 @@ pub trait Observer {
     fn sent(&mut self, conn: &ConnInfo, bytes: usize) {
         let _ = (conn, bytes);
     }
-    /// `messages` messages were received, and the peer does not get the answers: they came behind
-    /// the drain of a server, or the connection ends too early. Some of them have been delivered.
+    /// `messages` messages were received, and the peer does not get the answers: they came after
+    /// the drain of a server began, or the connection ends too early. Some of them have been
+    /// delivered.
     fn unanswered(&mut self, conn: &ConnInfo, messages: u64) {
         let _ = (conn, messages);
     }
@@ -49,7 +50,8 @@ pub trait Observer {
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = (conn, how);
     }
-    /// A connection is over before its service was opened. Called instead of the other two.
+    /// A connection is over before its service was opened. Called instead of
+    /// [`opened`](Observer::opened) and [`closed`](Observer::closed).
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = (conn, how);
     }
@@ -69,7 +71,7 @@ pub trait Observer {
 #[non_exhaustive]
 pub enum SocketStep {
     /// An event is dealt with: what has arrived is delivered, and what is sent has left or waits.
-    /// The other steps of the same event follow. The first one of a connection comes right behind
+    /// The other steps of the same event follow. The first one of a connection comes right after
     /// its acceptance.
     Event,
     /// The sending direction is shut down next (shutdown(2), `SHUT_WR`).

@@ -16,7 +16,7 @@ pub type ReadCertificate = fn(&CertificateDer<'_>) -> Option<PeerCertificate>;
 /// A place among the handshakes of a server that limits how many are under way. The server gives
 /// the place back when the value is dropped.
 pub trait HandshakePlace {
-    /// Whether the handshake may go on; if not, how long to wait before the next question.
+    /// Whether the handshake may go on; if not, how long to wait before asking again.
     ///
     /// # Errors
     /// The time to wait.

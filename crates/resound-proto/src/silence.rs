@@ -23,8 +23,8 @@ pub(super) struct Silence {
     since: Option<Instant>,
     /// A pause has ended a message already.
     has_answered: bool,
-    /// The start of idleness, where only such messages and their answers moved since then: a peer
-    /// that drips bytes is idle, even if each of them is answered.
+    /// When idleness began, if only such messages and their answers have moved since: a peer that
+    /// drips bytes is idle, even if each of them is answered.
     idle_since: Option<Instant>,
     /// Bytes of such answers that have not left.
     uncounted: usize,

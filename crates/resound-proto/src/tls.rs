@@ -22,7 +22,7 @@ use crate::session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, 
 
 /// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
 const HEADER: usize = 5;
-/// The most plaintext that a record holds, and what it adds to it at most (TLS 1.2 with AES-GCM:
+/// The most plaintext in a record, and the most that a record adds to it (TLS 1.2 with AES-GCM:
 /// header, nonce and tag).
 const RECORD: usize = 16 * 1024;
 const OVERHEAD: usize = 32;

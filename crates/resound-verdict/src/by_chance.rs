@@ -11,8 +11,8 @@ use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::together::Together;
 
-/// So often a check is done again: half of all connections break all of so many tries in one of
-/// 4,000 runs.
+/// A check is repeated this often: where half of all connections break, all twelve tries break in
+/// one of 4,000 runs.
 const AGAIN: usize = 3;
 /// In all, no longer than this: what is not confirmed by then is not judged.
 const WITHIN: Duration = Duration::from_secs(40);

@@ -28,7 +28,7 @@ pub(crate) struct FirstChecks<'a> {
 pub(crate) struct FirstFindings {
     pub(crate) out: MtuFinding,
     pub(crate) back: MtuFinding,
-    /// The reports that are not told yet: some tries met no far end.
+    /// The reports that are not told yet: some tries never reached the far end.
     unmet: Vec<CheckReport>,
 }
 
@@ -60,8 +60,8 @@ impl FirstChecks<'_> {
         FirstFindings { out, back, unmet }
     }
 
-    /// Once more, one after the other and at a pace that the path takes, those that met no far end
-    /// among so many connections.
+    /// Repeats, one by one and at the path's pace, the checks that never reached the far end beside
+    /// the others.
     pub(crate) async fn again(&self, found: &mut FirstFindings, pace: &ConnectPace, permits: &ConnectionPermits) {
         let paced = |end: &PathEnd| PathEnd { pace: pace.clone(), permits: permits.clone(), ..end.clone() };
         let (sized, small) = (paced(&self.sized), paced(&self.small));

@@ -25,13 +25,14 @@ struct SharedLedger {
     is_apart: bool,
 }
 
-/// Of the connections that carried bytes, those that changed some.
+/// How many connections carried bytes, and what went wrong on some of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct DamageSeen {
     pub(crate) connections: usize,
     /// One symptom of each that did, and of plain transfers that ended early.
     pub(crate) symptoms: Vec<Symptom>,
-    /// Connections that met no far end, other than by a RST, and what the first of them saw.
+    /// Connections that never reached the far end, other than by a RST, and what the first of them
+    /// saw.
     pub(crate) unmet: usize,
     pub(crate) first_unmet: Option<Symptom>,
 }
@@ -124,7 +125,7 @@ impl ConnectionLedger {
         }
     }
 
-    /// So many connections met no far end.
+    /// So many connections never reached the far end.
     pub(crate) fn missed(&self, count: usize, symptom: &Symptom) {
         let mut damage = self.0.damage.lock();
         damage.unmet += count;

@@ -39,7 +39,7 @@ pub(crate) struct PathRun<'a> {
     pub(crate) transfers: RefCell<Option<[CheckReport; 2]>>,
     /// What chance explains too, until the connections of the run are over.
     pub(crate) kept: RefCell<Vec<CheckReport>>,
-    /// Both ends take windows for others than they are, so that transfers stall.
+    /// Both ends misread windows, so that transfers stall.
     pub(crate) explains_stalls: Cell<bool>,
     /// Large packets are lost, whether that is asked for or not.
     pub(crate) loses_large: Cell<bool>,
@@ -95,7 +95,7 @@ impl<'a> PathRun<'a> {
     }
 }
 
-/// A run that is dropped before its end has found what it was about to confirm.
+/// A run that is dropped early still adds the reports that it was about to confirm.
 impl Drop for PathRun<'_> {
     fn drop(&mut self) {
         self.kept.take().into_iter().for_each(|report| self.add(report));
@@ -137,8 +137,8 @@ impl PathRun<'_> {
         }
     }
 
-    /// The report of a check that met no far end among other connections, and then ran again. What
-    /// was lost counts with all connections of a run, where these are judged.
+    /// The report of a check that ran again because it never reached the far end beside others.
+    /// What was lost counts with all connections of a run, where these are judged.
     pub(crate) fn again(&self, first: &CheckReport, again: CheckReport) -> CheckReport {
         let is_judged = self.wants(CheckId::SpuriousReset) || self.far_has_limits.get();
         let seen = format!("at first, beside other connections: {}", first.summary);
@@ -152,7 +152,7 @@ impl PathRun<'_> {
         }
     }
 
-    /// What explains that a check is not well, other than what it looks for.
+    /// Another cause that explains why a check did not pass.
     fn excuse(&self, report: &CheckReport) -> Option<(CheckVerdict, &'static str)> {
         let has_failed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);
         let is_noticed = has_failed || report.verdict == CheckVerdict::Warn;

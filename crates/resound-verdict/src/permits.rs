@@ -38,7 +38,7 @@ impl ConnectionPermits {
             1 => "one connection".into(),
             n => format!("{n} connections"),
         };
-        let what = format!("not judged on a path that answers only {connections} at once");
+        let what = format!("not judged on a path that answers only {connections} at a time");
         Some(CheckReport::new(id, CheckVerdict::Unknown, what))
     }
 

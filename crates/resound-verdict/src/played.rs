@@ -1,4 +1,4 @@
-//! [`Played`]: a connection whose far end plays along.
+//! [`Played`]: a connection whose far end cooperates.
 
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ pub(crate) struct Played {
 }
 
 impl Played {
-    /// Connects and asks the far end to play.
+    /// Connects and asks the far end to cooperate.
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
         let permit = end.permits.session().await;
         let mut record = end.ledger.begins();
@@ -148,7 +148,7 @@ impl Played {
         self.flush().await
     }
 
-    /// What TLS keeps goes to the system, for as long as the neighbour's system acknowledges bytes.
+    /// What TLS keeps goes to the system, for as long as the peer's system acknowledges bytes.
     async fn flush(&self) -> Result<(), Symptom> {
         let acknowledged = || self.stream.tcp_info().map_or(0, |tcp| tcp.acknowledged);
         let mut moved = acknowledged();
@@ -197,11 +197,9 @@ impl Played {
         self.check().map(|()| reads)
     }
 
-    /// Sends so many bytes and then receives until so many have come in all, for as long as
-    /// something moves within `limit`: bytes leave or arrive, or the neighbour's system
-    /// acknowledges some. `is_dead` decides earlier. Both count only as long as nothing is
-    /// delivered, neither an answer nor more than the byte that asks for it; then the patience
-    /// does.
+    /// Sends `send` bytes, then receives until `total` have come. Fails once nothing leaves,
+    /// arrives or is acknowledged for `limit`, or earlier if `is_dead`. Both apply only until an
+    /// answer, or more than the byte that asks for it, is delivered; then the patience applies.
     pub(crate) async fn exchange_while_moving(
         &mut self,
         send: u64,
@@ -430,7 +428,7 @@ impl Played {
         self.stream.reset();
     }
 
-    /// Waits until the neighbour's system has acknowledged all that was sent.
+    /// Waits until the peer's system has acknowledged all that was sent.
     pub(crate) async fn delivered(&self) -> Result<(), Symptom> {
         let (mut left, mut since) = (u64::MAX, Instant::now());
         loop {

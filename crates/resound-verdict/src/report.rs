@@ -165,7 +165,7 @@ pub struct CheckReport {
     pub suspect: Vec<String>,
     /// Arguments of `resound test` that show it again.
     pub reproduce: Option<String>,
-    /// It is unknown since connections met no far end.
+    /// It is unknown since connections never reached the far end.
     #[serde(skip)]
     pub(crate) is_unmet: bool,
     /// It is unknown since so many of its connections were reset, which is the matter of another.

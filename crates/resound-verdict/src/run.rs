@@ -23,7 +23,7 @@ use crate::place::PathEnd;
 use crate::report::{CheckReport, FarKind, PathReport};
 use crate::together::Together;
 
-/// Where both ends take windows for others than they are, nothing moves for so long at a stall.
+/// Where both ends misread windows, nothing moves for so long at a stall.
 const KNOWN_STALL: Duration = Duration::from_secs(3);
 
 /// Tests the path to one address.
@@ -73,7 +73,7 @@ pub(crate) async fn run(
         }
     }
     let cut_off = waits::cut_off(settings);
-    let behind = timeout(cut_off, behind_greetings(&run, end, family, &greetings, hellos.as_ref(), &waiting)).await;
+    let behind = timeout(cut_off, after_greetings(&run, end, family, &greetings, hellos.as_ref(), &waiting)).await;
     // Those of a run that was cut off.
     run.kept.take().into_iter().for_each(|report| run.add(report));
     if !run.has(CheckId::AcceptTruth) {
@@ -121,8 +121,8 @@ fn accept_truth_by_size(run: &PathRun<'_>, greetings: &Greetings) -> CheckReport
     accept_truth::accept_truth(greetings, if is_size { &greetings.tries } else { &greetings.in_full_size })
 }
 
-/// The checks behind the greetings.
-async fn behind_greetings(
+/// The checks after the greetings.
+async fn after_greetings(
     run: &PathRun<'_>,
     end: &PathEnd,
     family: &str,
@@ -184,7 +184,7 @@ fn bulk(rate: Option<f64>) -> u64 {
     ((rate / 3.0) as u64).clamp(16 * 1024, 4 * 1024 * 1024) / 4096 * 4096
 }
 
-/// The checks that the far end plays along with. `short_hello`: TLS whose ClientHello is small.
+/// The checks in which the far end cooperates. `short_hello`: TLS whose ClientHello is small.
 async fn two_ended(
     run: &PathRun<'_>,
     end: &PathEnd,

@@ -28,10 +28,10 @@ pub(crate) enum Symptom {
     NoTls(String),
     /// The TLS handshake ended, or stayed silent, in place of an answer to the ClientHello.
     HelloLost(NoHello),
-    /// The connection came about, and then ended, or stayed silent, before the far end had said
+    /// The connection was made, and then ended, or stayed silent, before the far end had said
     /// who it is.
     NoHello(NoHello),
-    /// The far end cannot play: it is of another version, or its answer is none.
+    /// The far end cannot cooperate: another server or version answered.
     NotPlayed(String),
     /// A RST arrived that no end has sent.
     Reset { sent: u64, received: u64 },
@@ -43,7 +43,7 @@ pub(crate) enum Symptom {
     Cut { received: u64, of: u64 },
     /// Bytes came behind the last ones that a sender has sent before its FIN.
     Added { direction: PathDirection, received: u64, of: u64, wrong: WrongBytes },
-    /// All bytes arrived, and the FIN behind them never did.
+    /// All bytes arrived, and the FIN after them never did.
     NoFin { bytes: u64 },
     /// Nothing moved any more for longer than retransmissions take.
     Stalled { sent: u64, acknowledged: Option<u64>, received: u64, wanted: u64 },
@@ -55,7 +55,7 @@ pub(crate) enum Symptom {
     BrokenRecord(PathDirection),
     /// The far end had sent the last byte that could provoke a RST before this end's RST.
     TooLate,
-    /// The path answers one connection at once, and what the far end has seen is asked for on a
+    /// The path answers one connection at a time, and what the far end has seen is asked for on a
     /// second one.
     NoSecondConnection,
     /// What the far end says of the session was cut off.
@@ -136,7 +136,7 @@ impl fmt::Display for Symptom {
                 NoHello::Silent => "nothing answered the ClientHello of TLS",
             }),
             Self::NoHello(how) => how.fmt(f),
-            Self::TooLate => f.write_str("the path is so slow that the far end had nothing left to provoke a RST with"),
+            Self::TooLate => f.write_str("the path is so slow that the far end had no bytes left to provoke a RST"),
             Self::NotPlayed(why) => write!(f, "the far end cannot play this: {why}"),
             Self::Reset { sent, received } => {
                 write!(f, "a RST arrived, with {sent} bytes sent and {received} received")
@@ -154,7 +154,7 @@ impl fmt::Display for Symptom {
                     "before a FIN, {received} bytes arrived in place of {of}: something adds bytes to the last ones"
                 )
             }
-            Self::NoFin { bytes } => write!(f, "all {bytes} bytes arrived, and the FIN behind them never did"),
+            Self::NoFin { bytes } => write!(f, "all {bytes} bytes arrived, and the FIN after them never did"),
             Self::Stalled { sent, acknowledged, received, wanted } => {
                 write!(f, "{STALLED}: {sent} bytes sent")?;
                 if let Some(acknowledged) = acknowledged {
@@ -167,13 +167,13 @@ impl fmt::Display for Symptom {
             Self::Garbled(direction) => write!(f, "on the way {direction}, a line of text was changed"),
             Self::BrokenRecord(direction) => write!(f, "on the way {direction}, a TLS record was changed"),
             Self::AnswerCut { received } => {
-                write!(f, "what the far end has seen is not known: its answer ended early, behind {received} bytes")
+                write!(f, "it is unknown what the far end saw: its answer ended after {received} bytes")
             }
             Self::Forgotten => f.write_str(
                 "the far end does not know the connection any more: it started again, or another server answers",
             ),
             Self::NoSecondConnection => {
-                f.write_str("the path answers one connection at once, and none beside it to ask what has arrived")
+                f.write_str("the path answers one connection at a time: no second one could ask what arrived")
             }
             Self::Stray(words) => write!(f, "another server answered: {words}"),
             Self::Own(what) => what.fmt(f),
@@ -186,8 +186,8 @@ impl fmt::Display for NoHello {
         f.write_str(match self {
             Self::ResetAtOnce => "the connection was accepted, and reset before anything was sent",
             Self::ClosedAtOnce => "the connection was accepted, and closed before anything was sent",
-            Self::Reset => "the connection was reset behind the first line",
-            Self::Closed => "the connection was closed behind the first line, without an answer",
+            Self::Reset => "the connection was reset after the first line",
+            Self::Closed => "the connection was closed after the first line, without an answer",
             Self::Silent => "nothing answered the first line",
         })
     }

@@ -1,5 +1,5 @@
 //! The checks that do not disturb each other, side by side; and once more, each alone, those that
-//! met no far end among so many connections.
+//! never reached the far end among so many connections.
 
 use std::cell::RefCell;
 use std::time::Duration;

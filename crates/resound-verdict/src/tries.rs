@@ -102,7 +102,7 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
     } else {
         far.asked().await
     };
-    // It may have started again, and this end tells that from an early end by nothing.
+    // The far end may have restarted, which looks the same as an early end.
     let is_gone = match &seen {
         Err(Symptom::Forgotten) => true,
         Err(Symptom::NoConnection { class, .. }) => *class == FailureClass::Refused,
@@ -168,7 +168,7 @@ pub(crate) fn all_are<M>(tries: &[Tried<M>], is_mine: impl Fn(&Symptom) -> bool)
     !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(&is_mine))
 }
 
-/// Whether some of these met no far end.
+/// Whether some of these never reached the far end.
 pub(crate) fn are_unmet<M>(tries: &[Tried<M>]) -> bool {
     tries.iter().filter_map(Tried::symptom).any(Symptom::is_unmet)
 }

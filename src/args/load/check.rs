@@ -30,7 +30,7 @@ pub(in crate::args) const CONFLICTS: &[[&str; 3]] = &[
     ["--loopback", "--ipv6", "its server is on 127.0.0.1"],
     ["--ipv4", "a unix socket", "a path has no family"],
     ["--ipv6", "a unix socket", "a path has no family"],
-    ["--source", "a unix socket", "a unix socket is not connected to from an IP address"],
+    ["--source", "a unix socket", "a unix socket has no source address"],
     ["--congestion", "a unix socket", "it concerns TCP"],
     ["--timestamps kernel", "--engine portable", "that engine does not read them"],
     ["--timestamps kernel", "--shape stream", "a stream has no service times"],

@@ -29,7 +29,7 @@ fn a_wrong_value_has_the_sentence_of_the_flag() {
     let name = "RESOUND_SERVER_DRAIN_TIMEOUT";
     assert_eq!(refused(name, "5x"), format!("{name}: {typed}"));
     assert_eq!(refused("RESOUND_SERVER_TLS", "maybe"), "RESOUND_SERVER_TLS: 'maybe' is neither true nor false");
-    assert!(refused("RESOUND_SERVER_ALLOW", "10.0.0.1/8").contains("has bits behind its prefix"));
+    assert!(refused("RESOUND_SERVER_ALLOW", "10.0.0.1/8").contains("has host bits set"));
     assert!(refused("RESOUND_SERVER_PORT", "70000").contains("invalid value '70000' for 'port'"));
     let twice = [("RESOUND_SERVER_OPENING_TIMEOUT", "1"), ("RESOUND_SERVER_HANDSHAKE_TIMEOUT", "2")];
     assert!(said(&["server"], &twice).err().unwrap().contains("two names"));

@@ -138,7 +138,7 @@ fn a_source_can_be_chosen() {
     for (args, what) in [
         (
             &["client", "[::1]:1", "--source-address", "127.0.0.1"][..],
-            ": it has no IPv4 address, as the source address is",
+            ": it has no IPv4 address for the IPv4 source address",
         ),
         (
             &["client", "[::1]:1", "-6", "--source-address", "127.0.0.1"],

@@ -157,7 +157,7 @@ fn checks_and_loads_call_a_reset_by_its_name() {
     let address = address.to_string();
     let (code, stdout, _) = run(&["test", &address], b"");
     let stdout = String::from_utf8(stdout).unwrap();
-    assert!(code == Some(4) && stdout.contains("the connection was reset behind the first line"), "{stdout}");
+    assert!(code == Some(4) && stdout.contains("the connection was reset after the first line"), "{stdout}");
     let (code, _, stderr) = run(&["test", &address, "--expect", "reply"], b"");
     assert!(code == Some(3) && stderr.contains("reset: "), "{stderr}");
     let (code, stdout, stderr) = run(&["load", &address, "--mode", "echo", "-n", "10", "--json"], b"");

@@ -44,13 +44,13 @@ fn a_loop_that_stands_still_does_not_answer(engine: Engine) {
         return;
     }
     inspector.ask();
-    eventually("each loop has turned", || inspector.heartbeats().iter().all(|heartbeat| heartbeat.beats == 1));
+    eventually("each loop has responded", || inspector.heartbeats().iter().all(|heartbeat| heartbeat.beats == 1));
     let mut client = connect(&inspector, 0);
     client.write_all(b"stop").unwrap();
     eventually("the message has arrived", || inspector.totals_of_listener(0).bytes_in == 4);
     inspector.ask();
     let answered = || inspector.heartbeats().iter().filter(|heartbeat| heartbeat.beats == 2).count();
-    eventually("the other loop has turned", || answered() == 1);
+    eventually("the other loop has responded", || answered() == 1);
     // A further question changes nothing.
     inspector.ask();
     let still = inspector.heartbeats();

@@ -176,7 +176,7 @@ fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
     }
     let (code, out, _) = report(&[&base, &worse]);
     assert_eq!(code, Some(0));
-    assert!(words(&out).contains("judged of each run alone are no part of this"), "{out}");
+    assert!(words(&out).contains("gates and comparisons of each run are left out"), "{out}");
     let (code, _, err) = run(&["report", "-", "--compare", "-"], b"");
     assert!(code == Some(2) && err.contains("stdin (-) can be read only once"), "{err}");
     let (code, _, err) = run(&["report", "-"], b"");

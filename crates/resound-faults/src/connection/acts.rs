@@ -178,8 +178,8 @@ impl ConnectionFaults {
         }
     }
 
-    /// A fault that only a server has, behind so many bytes of its client. One of an answer has its
-    /// event with that.
+    /// Begins a fault that only a server has, after this many bytes of its client. A fault of an
+    /// answer is reported with that answer.
     fn begin_of_server(&mut self, own: usize, direction: Option<StreamDirection>, drawn_at: u64) {
         let (rule, effect, now) = (self.rules[own].index, self.rules[own].rule.effect, self.now);
         match effect.kind {

@@ -301,8 +301,8 @@ impl ConnectionFaults {
         late
     }
 
-    /// Has a server answers that were not [`received`](Self::received) yet? A fault that ends its
-    /// direction waits for them.
+    /// Notes whether a server has answers that were not [`received`](Self::received) yet. A fault
+    /// that ends its direction waits for them.
     pub fn holds_answers(&mut self, holds: bool) {
         self.holds_answers = holds;
     }

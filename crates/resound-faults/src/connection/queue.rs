@@ -22,7 +22,7 @@ pub(super) enum MarkAction {
     Fin,
     /// The sender's RST.
     Rst,
-    /// The receiver is closed in order, because its sender is gone.
+    /// The receiver gets a FIN, because its sender is gone.
     Close,
 }
 

@@ -154,7 +154,7 @@ fn misplaced(word: Part<'_>, places: &Places) -> Flaw {
     } else if is_fault(word.text) {
         "a semicolon stands between two faults".into()
     } else {
-        format!("'{}' is not expected here; behind a fault come {}, and a chance such as 25%", word.text, WHEN.what)
+        format!("'{}' is not expected here; after a fault come {}, and a chance such as 25%", word.text, WHEN.what)
     };
     Flaw::new(SpecProblem::Syntax, word.range(), sentence)
 }
@@ -168,10 +168,10 @@ fn fault(word: Part<'_>) -> Result<Effect, Flaw> {
     let (name, value) = word.split_once('=');
     let Some(facts) = FACTS.iter().find(|facts| facts.word == name.text) else {
         let sentence = match name.text {
-            "up" | "down" => Some(format!("a colon stands behind the direction: `{}: reset`", name.text)),
-            "every" | "*" | "from" => Some("a colon stands behind the connections: `every 5th: reset`".into()),
+            "up" | "down" => Some(format!("a colon follows the direction: `{}: reset`", name.text)),
+            "every" | "*" | "from" => Some("a colon follows the connections: `every 5th: reset`".into()),
             numbers if numbers.starts_with(|c: char| c.is_ascii_digit()) => {
-                Some(format!("a colon stands behind the connections: `{numbers}: reset`"))
+                Some(format!("a colon follows the connections: `{numbers}: reset`"))
             }
             _ => None,
         };

@@ -47,7 +47,7 @@ pub(super) fn check(rule: &FaultRule, places: &Places) -> Result<(), Flaw> {
         (Begins::OnlyConnect, Some(when)) if when != Trigger::Connect => {
             let reason = match rule.effect.kind {
                 FaultKind::SplitHelloDrop => "the ClientHello comes first",
-                _ => "it is so from the beginning of a connection",
+                _ => "it is in effect from the beginning of a connection",
             };
             flaw(place(&places.when), format!("`{word}` takes no WHEN: {reason}"))
         }

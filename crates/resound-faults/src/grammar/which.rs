@@ -56,7 +56,7 @@ fn from(part: Part<'_>, text: &str) -> Result<Connections, Flaw> {
     };
     match network {
         Some(network) if network != network.trunc() => {
-            amount(format!("'{network}' has bits behind its prefix; write {}", Connections::From(network.trunc())))
+            amount(format!("'{network}' has host bits set; write {}", Connections::From(network.trunc())))
         }
         Some(network) => Ok(Connections::From(unmapped(network))),
         None => amount(format!("'{text}' is not a network; write it like 10.0.0.0/8, 192.0.2.7 or [2001:db8::]/32")),

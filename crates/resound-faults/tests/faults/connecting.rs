@@ -139,7 +139,7 @@ fn an_event_is_a_line_of_json() {
     bench.send(Up, b"abc");
     let line = serde_json::to_string(&bench.events[0]).unwrap();
     let want = r#"{"connection":1,"direction":"up","offset":2,"at":1.5,"kind":"reset-one-side","detail":"#;
-    let detail = r#""the receiver gets a RST, and the sender is closed in order"}"#;
+    let detail = r#""the receiver gets a RST, and the sender gets a FIN"}"#;
     assert_eq!(line, format!("{want}{detail}"));
 }
 

@@ -13,8 +13,8 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
         ("reset;", "", Syntax, "a fault is missing here, such as `reset` or `delay=20ms`"),
         ("up:", "", Syntax, "a fault is missing here, such as `reset` or `delay=20ms`"),
         ("reset close", "close", Syntax, "a semicolon stands between two faults"),
-        ("up reset", "up", Syntax, "a colon stands behind the direction: `up: reset`"),
-        ("every 5th reset", "every", Syntax, "a colon stands behind the connections: `every 5th: reset`"),
+        ("up reset", "up", Syntax, "a colon follows the direction: `up: reset`"),
+        ("every 5th reset", "every", Syntax, "a colon follows the connections: `every 5th: reset`"),
         (
             "up: 1-2: reset",
             "1-2",
@@ -38,12 +38,7 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
             Amount,
             "'every 5' does not choose connections; write it like every 2nd or every 5th",
         ),
-        (
-            "from=10.0.0.1/8: reset",
-            "from=10.0.0.1/8",
-            Amount,
-            "'10.0.0.1/8' has bits behind its prefix; write from=10.0.0.0/8",
-        ),
+        ("from=10.0.0.1/8: reset", "from=10.0.0.1/8", Amount, "'10.0.0.1/8' has host bits set; write from=10.0.0.0/8"),
         (
             "from=ten: reset",
             "from=ten",
@@ -96,10 +91,10 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
             "reset now",
             "now",
             Syntax,
-            "'now' is not expected here; behind a fault come a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s, \
+            "'now' is not expected here; after a fault come a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s, \
              and a chance such as 25%",
         ),
-        ("1-2 reset", "1-2", Syntax, "a colon stands behind the connections: `1-2: reset`"),
+        ("1-2 reset", "1-2", Syntax, "a colon follows the connections: `1-2: reset`"),
         ("1: refuse", "1", Meaningless, "`refuse` is for the listener as a whole, which knows no single connection"),
         ("up: cap=3", "up", Meaningless, "`cap` is for the listener as a whole, which knows no direction"),
         (
@@ -125,7 +120,7 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
             "accept-liar @1KiB",
             "@1KiB",
             Meaningless,
-            "`accept-liar` takes no WHEN: it is so from the beginning of a connection",
+            "`accept-liar` takes no WHEN: it is in effect from the beginning of a connection",
         ),
         ("corrupt @connect", "@connect", Meaningless, "`corrupt` changes bytes, and @connect has none; write @0B"),
     ]

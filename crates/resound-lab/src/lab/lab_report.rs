@@ -23,7 +23,7 @@ pub struct LabReport {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct RouterReport {
-    /// Frames that found no room before the router: losses that no defect has made.
+    /// Frames that the router's input ring dropped: losses that no defect has made.
     pub lost: u64,
     /// Packets that the kernel refused to send, such as those larger than the link's MTU.
     pub refused: u64,
@@ -52,8 +52,8 @@ impl fmt::Display for RouterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.lost, self.was_bottleneck()) {
             (0, false) => write!(f, "router: kept up")?,
-            (0, true) => write!(f, "router: late, as a bottleneck is, or on a busy machine")?,
-            (lost, _) => write!(f, "router: the bottleneck: {lost} packets found no room before it")?,
+            (0, true) => write!(f, "router: late (a bottleneck, or a busy machine)")?,
+            (lost, _) => write!(f, "router: the bottleneck: its input ring dropped {lost} packets")?,
         }
         if !self.late_max.is_zero() {
             let us = |time: Duration| time.as_nanos() as f64 / 1e3;

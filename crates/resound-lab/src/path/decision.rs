@@ -74,7 +74,7 @@ pub enum PacketAction {
     Dropped,
     /// It leaves so much later.
     Delayed(Duration),
-    /// It leaves behind so many of the packets that follow it.
+    /// It leaves after this many of the packets that follow it.
     Overtaken(u32),
     /// So many copies leave beside it.
     Copied(u32),
@@ -89,7 +89,7 @@ impl fmt::Display for PacketAction {
         match self {
             PacketAction::Dropped => f.write_str("dropped"),
             PacketAction::Delayed(time) => write!(f, "{:.3} ms later", time.as_secs_f64() * 1e3),
-            PacketAction::Overtaken(count) => write!(f, "behind the next {count}"),
+            PacketAction::Overtaken(count) => write!(f, "after the next {count}"),
             PacketAction::Copied(count) => write!(f, "and {count} more of it"),
             PacketAction::Changed(what) | PacketAction::Made(what) => f.write_str(what),
         }

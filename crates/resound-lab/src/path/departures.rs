@@ -50,7 +50,7 @@ impl Departures {
         output.note(&Decision { at: now, direction, is_own: false, flow: None, index: 0, touches, packet });
     }
 
-    /// A packet leaves when its time has come, and those that waited for it leave behind it.
+    /// A packet leaves when its time has come, and the packets that waited for it leave after it.
     pub(super) fn leave(
         &mut self,
         passing: &Passing<'_>,

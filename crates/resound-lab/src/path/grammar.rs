@@ -101,10 +101,10 @@ fn named(word: Part<'_>) -> Result<&'static DefectFacts, Flaw> {
         return Ok(facts);
     }
     Err(match name.text {
-        "up" | "down" => syntax(word.range(), format!("a colon stands behind the direction: `{}: loss=1%`", name.text)),
-        "every" | "*" | "from" => syntax(word.range(), "a colon stands behind the connections: `every 5th: loss=1%`"),
+        "up" | "down" => syntax(word.range(), format!("a colon follows the direction: `{}: loss=1%`", name.text)),
+        "every" | "*" | "from" => syntax(word.range(), "a colon follows the connections: `every 5th: loss=1%`"),
         numbers if numbers.starts_with(|c: char| c.is_ascii_digit()) => {
-            syntax(word.range(), format!("a colon stands behind the connections: `{numbers}: loss=1%`"))
+            syntax(word.range(), format!("a colon follows the connections: `{numbers}: loss=1%`"))
         }
         _ => Flaw::unknown(name.range(), name.text, "a defect", FACTS.iter().map(|facts| facts.word)),
     })
@@ -349,7 +349,7 @@ fn check(rule: &DefectRule, head: &RuleHead<'_>, found: &Found) -> Result<(), Fl
             &head.which_place,
             "no WHICH: it concerns all connections",
         ),
-        (rule.when.is_some() && !of_packets, &found.when, "no WHEN: it is so from the beginning"),
+        (rule.when.is_some() && !of_packets, &found.when, "no WHEN: it applies from the beginning"),
         (found.odds.is_some() && reach != Reach::Packets, &found.odds, "no odds: it hits no packet alone"),
         (
             rule.chance.is_some() && !of_packets && !of_connections,

@@ -109,7 +109,7 @@ pub(super) static FACTS: [DefectFacts; 22] = {
         facts(K::SynLoss, "syn-loss", F::Odds, Packets, &[], "segments with SYN are dropped"),
         facts(K::Duplicate, "duplicate", F::Odds, Packets, &[], "packets leave twice"),
         facts(K::Reorder, "reorder", F::Odds, Packets, &[("by", Some("3"))],
-            "packets leave behind the next one of their flow, or behind the next `by`"),
+            "packets leave after the next one of their flow, or after the next `by`"),
         facts(K::CorruptChecksum, "corrupt-checksum", F::Odds, Packets, &[],
             "the checksum of TCP, UDP or ICMP is wrong"),
         facts(K::CorruptPayload, "corrupt-payload", F::Odds, Packets, &[],

@@ -39,7 +39,7 @@ pub(super) struct Passing<'a> {
     pub(super) copies: u32,
     /// In fragments of at most so many bytes.
     pub(super) split: Option<u16>,
-    /// Behind so many packets of its flow.
+    /// It leaves after this many later packets of its flow.
     pub(super) behind: u32,
     pub(super) touches: Vec<Touch>,
     pub(super) made: &'a mut Vec<MadePacket>,

@@ -23,8 +23,8 @@ use super::waiting::Leaving;
 /// The router between the near end and the far end, with its defects.
 ///
 /// A defect acts on a packet when the packet comes, in the order of the specification; what makes
-/// it late adds up. A NAT stands between all other defects and the far end, and a box that splits
-/// connections between them and the near end.
+/// it late adds up. A NAT stands between all other defects and the far end; a box that splits
+/// connections stands between them and the near end.
 #[derive(Debug)]
 pub struct LabPath {
     rules: Vec<DefectRule>,

@@ -61,7 +61,7 @@ impl Conn {
     /// asked for a report of its socket. [`Conn::last_report`] gives it.
     #[must_use]
     pub fn wants_last_report(&mut self) -> bool {
-        // A report that was asked for in the one before is due with the second call.
+        // The second call finds a report that was asked for during the previous one.
         (0..2).any(|_| self.core.take_socket_requests().is_some_and(|requests| requests.report))
     }
 

@@ -102,8 +102,8 @@ impl Conn {
         }
     }
 
-    /// The peer's FIN, which [`Conn::received_eof`] reports next, comes before the end of what it
-    /// sent. For an engine that knows it, where no layer of this connection does.
+    /// For an engine that knows that the FIN which [`Conn::received_eof`] reports next has cut the
+    /// input short, where no layer of this connection can know.
     pub fn truncate_input(&mut self) {
         self.core.truncated |= self.core.state.is_open();
     }

@@ -42,7 +42,7 @@ use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, 
 ///   [wanted](Conn::wants_unacknowledged) and known.
 /// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit)
 ///   at once. A read that was under way may still be delivered.
-/// - While it does not read, see whether the peer has reset the connection: then it is
+/// - While you do not read, watch for a reset by the peer: then the connection is
 ///   [`lost`](Conn::lost), or [`broken`](Conn::broken) where the transport has more to read.
 /// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where
 ///   the transport failed first; no call follows.
@@ -196,9 +196,9 @@ impl Conn {
         self.layers.is_none()
     }
 
-    /// For an engine that can send from where bytes stand: it asks for [`Conn::take_shares`] after
-    /// each call, and sends them between the bytes of `out`. Without this call those bytes are in
-    /// `out`, and so they are where a layer changes the bytes on their way.
+    /// For an engine that can send bytes from where they are stored: it calls [`Conn::take_shares`]
+    /// after each call, and sends them between the bytes of `out`. Otherwise, and where a layer
+    /// changes the bytes, they are in `out`.
     pub fn allow_shares(&mut self) {
         self.core.asked.may_share = self.is_bare();
     }

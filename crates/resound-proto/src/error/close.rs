@@ -15,7 +15,7 @@ pub enum CloseReason {
     Finished,
     /// The service closed the connection ([`Cx::close`](crate::Cx::close)).
     ServiceClosed,
-    /// The server was shut down, and this connection got its answers and was closed in order.
+    /// The server was shut down, and this connection got its answers and a FIN.
     Drained,
     /// The peer reset the connection (`ECONNRESET`, `EPIPE`).
     Reset,

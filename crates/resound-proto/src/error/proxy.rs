@@ -18,7 +18,7 @@ pub enum ProxyError {
     #[error("its family is none of TCP4, TCP6 and UNKNOWN")]
     Protocol,
     /// Version 1: not two addresses and two ports, with one space before each.
-    #[error("it does not have two addresses and two ports, each behind one space")]
+    #[error("it does not have two addresses and two ports, each after one space")]
     Fields,
     /// Version 1: an address that is not of the family.
     #[error("one of its addresses is not of its family")]

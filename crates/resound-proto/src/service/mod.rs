@@ -48,9 +48,9 @@ pub enum Framing {
     },
     /// As `Line`, but also for a peer that sends no newlines, and waits for an answer: as long as
     /// no newline has come, bytes are a message once the peer has been silent for a while. That is
-    /// 300 ms behind the last byte, and 20 ms from the second such message of a connection on. From
-    /// its first newline on each message of a connection is a line, and bytes behind a newline wait
-    /// for theirs.
+    /// 300 ms after the last byte, and 20 ms from the second such message of a connection on. After
+    /// its first newline each message of a connection is a line, and the bytes after a newline wait
+    /// for the next one.
     ///
     /// Such a message does not postpone the idle timeout. A drain delivers the rest at once, as the
     /// peer's FIN does. Bytes that begin with `resound-probe/1 ` are a line in any case, and bytes

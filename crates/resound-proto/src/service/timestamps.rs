@@ -24,8 +24,7 @@ pub struct SendTimestamp {
 }
 
 impl KernelTimestamps {
-    /// Departures that are recorded until the next message is delivered. Past this limit further
-    /// departures are not recorded.
+    /// The most departures that are recorded between two messages.
     pub const DEPARTURES: usize = 1024;
 
     /// The bytes that are received next arrived at `at`.

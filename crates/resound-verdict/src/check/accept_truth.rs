@@ -37,10 +37,10 @@ pub(crate) fn accept_truth(greetings: &Greetings, tries: &[GreetTry]) -> CheckRe
         {
             CheckReport::new(id, CheckVerdict::Fail, format!("{}: no server stands behind it", symptoms[0]))
                 .suspects("a proxy or a published port without a backend, such as rootless podman's")
-                .suspects("a list of addresses that may connect")
+                .suspects("an access list without this address")
         }
         Some(first) if greetings.ends_at_one_byte.is_some() => {
-            CheckReport::new(id, CheckVerdict::Fail, format!("{first}, and behind a single byte too"))
+            CheckReport::new(id, CheckVerdict::Fail, format!("{first}, and after a single byte too"))
                 .suspects("a box that ends connections at their first byte; no common server does")
         }
         Some(first @ (Symptom::NotPlayed(_) | Symptom::Local(_))) => {
@@ -81,18 +81,18 @@ fn is_unheard(tried: &GreetTry) -> bool {
     tcp(tried).is_some_and(|tcp| tcp.timeouts >= UNHEARD) && !is_heard(tried)
 }
 
-/// Connections come about, and no byte on them is acknowledged.
+/// Connections are made, and no byte on them is acknowledged.
 fn unheard(tries: &[&GreetTry]) -> CheckReport {
     let facts = || tries.iter().copied().filter_map(tcp);
     let again = facts().map(|tcp| tcp.timeouts).min().unwrap_or_default();
-    let what = format!("the SYN is answered, and no byte behind it is acknowledged, sent {} times", again + 1);
+    let what = format!("the SYN is answered, but no later byte is acknowledged, though sent {} times", again + 1);
     let report = CheckReport::new(CheckId::AcceptTruth, CheckVerdict::Fail, what)
         .suspects("asymmetric routing through a firewall that has not seen the whole handshake")
         .suspects("a proxy of SYNs (a protection against floods) with nothing behind it");
     // Its sender waits for the end of the handshake.
     if facts().all(|tcp| tcp.segments_received > 1) {
         let report = report.towards(PathDirection::Out);
-        return report.saw("the SYN-ACK came again: what this end sends behind its SYN does not arrive");
+        return report.saw("the SYN-ACK came again: what this end sends after its SYN does not arrive");
     }
     report
 }

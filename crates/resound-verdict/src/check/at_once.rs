@@ -15,7 +15,7 @@ use crate::tries::all;
 pub(crate) const BEGUN: usize = 24;
 /// Some that wait are chance: their packets were lost.
 const LEAST_WAITING: usize = 3;
-/// Where none is answered in this time and twice what one alone takes, the others wait.
+/// If none is answered within this time plus twice what a single one takes, the others wait.
 const QUIET: Duration = Duration::from_millis(500);
 /// The next one is answered in this time and three times what one alone takes.
 const PROMPT: Duration = Duration::from_millis(150);
@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(4);
 /// Before the second one ends, the wait without an answer is so many times as long: connections
 /// that a clock admits do not fit both.
 const LONGER: u32 = 2;
-/// So many of those that were answered end.
+/// How many of the answered connections end.
 const ENDED: usize = 2;
 /// A SYN that is sent again comes a second later: what a queue lets wait is connected before.
 const SYN_AGAIN: Duration = Duration::from_millis(900);
@@ -50,7 +50,7 @@ struct Begun {
     ends: UnboundedReceiver<Result<Played, Symptom>>,
     held: Vec<Played>,
     failed: usize,
-    /// Those that met no far end, other than by a RST, and what the first of them saw.
+    /// Those that never reached the far end, other than by a RST, and what the first of them saw.
     unmet: usize,
     first: Option<Symptom>,
     ended: usize,

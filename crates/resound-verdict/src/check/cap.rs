@@ -36,9 +36,9 @@ pub(crate) struct CapFinding {
     mute: usize,
     /// The connections that failed, by how.
     failed: Vec<Symptom>,
-    /// Whether one more came about a little later, with none freed.
+    /// Whether one more succeeded a little later, with none freed.
     heals: bool,
-    /// So many were freed, and whether one more came about then.
+    /// So many were freed, and whether one more succeeded then.
     freed: Option<(usize, bool)>,
 }
 
@@ -86,7 +86,7 @@ async fn ramp(end: &PathEnd, held: &mut Vec<Played>, wanted: usize) -> Vec<Sympt
     failed
 }
 
-/// Ends some connections in order, and sees whether one more comes about then.
+/// Ends some connections with a FIN, and sees whether one more succeeds then.
 async fn free(end: &PathEnd, held: &mut Vec<Played>, rtt: Duration) -> (usize, bool) {
     let n = (held.len() / 10).max(1).min(held.len());
     for mut played in held.drain(..n) {
@@ -149,7 +149,7 @@ fn judged(finding: &CapFinding) -> CheckReport {
         let what = format!("{mute} of {held} connections do not answer any more");
         CheckReport::new(id, CheckVerdict::Fail, what).suspects("a table of connections that drops the oldest")
     } else if *heals {
-        let what = format!("{held} connections at once; a further one ({how}) came about {} s later", HEALS.as_secs());
+        let what = format!("{held} connections at once; a further one ({how}) succeeded {} s later", HEALS.as_secs());
         CheckReport::new(id, CheckVerdict::Warn, what).suspects("a limit of the rate of new connections")
     } else if *freed == Some((freed.map_or(0, |(n, _)| n), true)) {
         let what = format!("{held} connections at once, and no further one: {how}");
@@ -167,7 +167,7 @@ fn judged(finding: &CapFinding) -> CheckReport {
         report = report.saw(format!("{count} of {} failed: {fate}", failed.len()));
     }
     if let Some((n, came)) = freed {
-        let came = if *came { "one more came about" } else { "none came about" };
+        let came = if *came { "one more succeeded" } else { "none succeeded" };
         report = report.saw(format!("after {n} had ended, {came}"));
     }
     if mute > 0 && !failed.is_empty() {

@@ -1,4 +1,4 @@
-//! `churn`: connections in quick succession come about, and are answered.
+//! `churn`: connections in quick succession are made, and answered.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -210,7 +210,7 @@ fn limited(found: AnsweredAtOnce) -> CheckReport {
     let AnsweredAtOnce { at_once, are_given_up, next_after } = found;
     let them = if at_once == 1 { "one connection is".into() } else { format!("{at_once} connections are") };
     let others = if are_given_up { "wait until one ends, or are given up" } else { "wait until one ends" };
-    let what = format!("only {them} answered at once: further ones {others}");
+    let what = format!("only {them} answered at a time: further ones {others}");
     CheckReport::new(CheckId::Churn, CheckVerdict::Warn, what)
         .saw(format!(
             "{at_once} of {BEGUN} that began at once were answered; when one of these ended, exactly one more was \

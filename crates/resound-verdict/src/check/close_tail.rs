@@ -1,4 +1,4 @@
-//! `close-tail`: the last bytes before an orderly close arrive, and a FIN behind them.
+//! `close-tail`: the last bytes before an orderly close arrive, and a FIN after them.
 //!
 //! A FIN that never arrives is the matter of the half-close checks.
 
@@ -44,7 +44,7 @@ fn ended(whose: &str, end: StreamEnd, received: u64, of: u64) -> Result<(), Symp
     match end {
         StreamEnd::Fin if received >= of => Ok(()),
         StreamEnd::Fin => own(format!("a FIN arrived, and only {received} of {of} bytes before it")),
-        StreamEnd::Reset if received >= of => own(format!("{whose} FIN arrived as a RST, behind all {of} bytes")),
+        StreamEnd::Reset if received >= of => own(format!("{whose} FIN arrived as a RST, after all {of} bytes")),
         StreamEnd::Reset => own(format!("a RST arrived, and only {received} of {of} bytes before it")),
         // A FIN that is lost on a connection that is half closed is lost here too.
         StreamEnd::Open => Err(Symptom::NoFin { bytes: of }),
@@ -90,7 +90,7 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
     tried
 }
 
-/// The far end's last bytes and its FIN behind this end's FIN. Only a RST that the far end has not
+/// The far end's last bytes and its FIN after this end's FIN. Only a RST that the far end has not
 /// sent counts: what else goes wrong behind a FIN is the matter of the half-close checks.
 async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
     let pause = pause(rtt);
@@ -113,7 +113,7 @@ async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()
             return Ok(());
         }
         Err(Symptom::Own(format!(
-            "behind this end's FIN, the far end's FIN arrived as a RST, with {received} of {bytes} bytes before it"
+            "after this end's FIN, the far end's FIN arrived as a RST, with {received} of {bytes} bytes before it"
         )))
     })
     .await
@@ -187,7 +187,7 @@ fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) 
     let what = "the same bytes without a close";
     let whose = if direction == PathDirection::Out { "this end's" } else { "the far end's" };
     TriesJudgement { id: CheckId::CloseTail, tries, control: Some((what, control)) }.report(
-        |_| CheckReport::new(CheckId::CloseTail, CheckVerdict::Pass, "all bytes arrive, and a FIN behind them"),
+        |_| CheckReport::new(CheckId::CloseTail, CheckVerdict::Pass, "all bytes arrive, and a FIN after them"),
         |symptom| is_own(symptom) || (are_all && is_cut(symptom)),
         |mine| {
             // The longest try says most.

@@ -110,7 +110,7 @@ impl Greetings {
         self
     }
 
-    /// Connections came about, and TLS never did.
+    /// Connections were made, and TLS never was.
     pub(crate) fn has_no_tls(&self) -> bool {
         let is_tls = |symptom: &Symptom| matches!(symptom, Symptom::NoTls(_) | Symptom::HelloLost(_));
         self.tries.iter().all(|tried| tried.result.as_ref().is_err_and(is_tls))
@@ -405,7 +405,7 @@ async fn ends_at_one_byte(end: &PathEnd) -> Option<NoHello> {
     seen
 }
 
-/// `connect`: a connection comes about.
+/// `connect`: a connection is made.
 pub(crate) fn connect(greetings: &Greetings) -> CheckReport {
     let tries = &greetings.tries;
     let times: Vec<_> = tries.iter().filter_map(|tried| tried.connected_in).collect();

@@ -94,7 +94,7 @@ async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_cont
 }
 
 fn closes_both(got: u64, of: u64) -> String {
-    format!("the FIN closed both directions: {got} of {of} bytes came behind the FIN")
+    format!("the FIN closed both directions: {got} of {of} bytes came after the FIN")
 }
 
 async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tried<()> {
@@ -142,7 +142,7 @@ async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tr
 }
 
 fn closed_by_far(got: u64, of: u64) -> String {
-    format!("the far end's FIN closed both directions: {got} of {of} bytes arrived behind its FIN")
+    format!("the far end's FIN closed both directions: {got} of {of} bytes arrived after its FIN")
 }
 
 /// What the FIN itself may have caused, and chance as well.
@@ -159,10 +159,10 @@ fn in_words(symptom: &Symptom, direction: PathDirection, behind: u64) -> String 
     match symptom {
         Symptom::Own(what) => what.clone(),
         Symptom::Reset { received, .. } if direction == PathDirection::Out => {
-            format!("a RST answered the FIN: {received} of {behind} bytes came behind the FIN")
+            format!("a RST answered the FIN: {received} of {behind} bytes came after the FIN")
         }
         Symptom::Closed { received, .. } if direction == PathDirection::Out => closes_both(*received, behind),
-        other => format!("behind {whose} FIN, {other}"),
+        other => format!("after {whose} FIN, {other}"),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(70);
 /// Two connections that end within this part of their time have ended at the same one.
 const SAME_TIME: u32 = 10;
 
-/// What is tried behind each end's FIN.
+/// What is tried after each end's FIN.
 struct HalfClosedPlan {
     rungs: Vec<Duration>,
     rtt: Duration,
@@ -113,10 +113,10 @@ impl HalfClosedTries {
                 let why = symptom.map_or_else(|| "no wait was judged".into(), Symptom::to_string);
                 CheckReport::new(id, verdict, format!("not judged: {why}"))
             }
-            _ if !without_wait => unknown(format!("a half-closed connection dies at once behind {whose}")),
+            _ if !without_wait => unknown(format!("a half-closed connection dies at once after {whose}")),
             LadderFinding::Mixed(wait, death) => {
                 let summary =
-                    format!("of connections that were idle for {} behind {whose}, some died: {death}", elapsed(wait));
+                    format!("of connections that were idle for {} after {whose}, some died: {death}", elapsed(wait));
                 CheckReport::new(id, CheckVerdict::Flaky, summary)
             }
             LadderFinding::Dies(lives, dies, death) => match self.open_dies(dies) {
@@ -170,12 +170,12 @@ impl HalfClosedTries {
         .measure("half_closed_dies_s", to.as_secs_f64())
         .control("the same wait without the FIN", open_lived, open_tries)
         .towards(direction)
-        .saw(format!("behind {whose}: {death}"));
+        .saw(format!("after {whose}: {death}"));
         if (0.97 * from.as_secs_f64()..=1.01 * to.as_secs_f64()).contains(&60.0) {
             report = report.suspects("IPVS, such as Docker Swarm or kube-proxy with it: 60 s");
         }
         if matches!(death, IdleDeath::Fin(at) if (0.45..0.6).contains(&at.as_secs_f64())) {
-            report = report.suspects("socat, which closes half a second behind a FIN (`-t`)");
+            report = report.suspects("socat, which closes half a second after a FIN (`-t`)");
         }
         report
     }

@@ -62,7 +62,7 @@ pub(crate) fn hidden_buffer(tries: &[(Held, Tried<()>)], plan: &HoldPlan) -> Che
         let report = CheckReport::new(id, verdict, summary).measure("hidden_bytes", least);
         if verdict == CheckVerdict::Pass { report } else { report.towards(PathDirection::Out) }
     };
-    let far = "that the far end's system does not have";
+    let far = "that has not reached the far end";
     // The system of a proxy only adds to what the proxy itself keeps: the least of it counts.
     let report = if is_endless(at_least, plan) {
         let verdict = if counted.len() == tries.len() { CheckVerdict::Fail } else { CheckVerdict::Unknown };
@@ -73,7 +73,7 @@ pub(crate) fn hidden_buffer(tries: &[(Held, Tried<()>)], plan: &HoldPlan) -> Che
         report(CheckVerdict::Warn, summary).suspects("a proxy with large buffers")
     } else if at_least.is_growing && least > 0 {
         let after = elapsed(at_least.lasted);
-        report(CheckVerdict::Unknown, format!("{} were hidden after {after}, and more came", amount(least)))
+        report(CheckVerdict::Unknown, format!("{} were in the path after {after}, and more came", amount(least)))
     } else if most == 0 {
         report(CheckVerdict::Pass, "nothing is acknowledged before it has arrived".into())
     } else {

@@ -31,9 +31,9 @@ const LEAST_WAITING: u64 = 128 * 1024;
 /// more than the proxy itself.
 const PIECE: u64 = 48 * 1024;
 const PER_TRIP: f64 = 384.0 * 1024.0;
-/// So many ticks are made up for.
+/// A late tick makes up for at most this many.
 const MADE_UP: u64 = 4;
-/// Behind so many bytes a proxy with usual buffers does not read any more, and pieces are larger.
+/// After this many bytes a proxy with usual buffers reads no more, and pieces are larger.
 const USUAL: u64 = 6 * 1024 * 1024;
 /// More than the receive buffer of a far end that has read little: at so many bytes it is asked.
 const SUSPICIOUS: u64 = 256 * 1024;

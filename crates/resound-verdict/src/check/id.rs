@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 pub enum CheckId {
     /// The name has addresses.
     Resolve,
-    /// A connection comes about.
+    /// A connection is made.
     Connect,
     /// The far end itself accepts it.
     AcceptTruth,

@@ -121,7 +121,7 @@ fn typical(mut deaths: Vec<IdleDeath>) -> IdleDeath {
     of_most.get(of_most.len() / 2).map_or(IdleDeath::OnData, |death| **death)
 }
 
-/// Between which two waits a timeout lies that is known so far to lie between these.
+/// A timeout counts as found once the two waits around it differ by no more than this.
 pub(crate) fn precision(dies: Duration) -> Duration {
     dies.mul_f64(0.02).max(Duration::from_secs(1).min(dies / 10))
 }

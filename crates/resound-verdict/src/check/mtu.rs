@@ -234,7 +234,7 @@ pub(crate) async fn find(end: &PathEnd, direction: PathDirection, rtt: Duration,
         }
         let mut natural = tries.iter().filter_map(|one| one.natural).min();
         if natural.is_none() {
-            // TLS never came about.
+            // TLS was never established.
             let plain = end.connect(Special::default()).await.ok();
             let tcp = plain.and_then(|(stream, _)| stream.tcp_info());
             natural = tcp.and_then(|tcp| natural_segment(&tcp, direction == PathDirection::Out));

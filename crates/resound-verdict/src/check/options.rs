@@ -124,7 +124,7 @@ fn changed(own: &SynFacts, mss: Option<u32>, arrived: &SynFacts) -> Vec<OptionsF
     {
         found.push(warned(
             format!("the window scale leaves as {left} and arrives as {came}"),
-            "the far end takes this end's window for another",
+            "the far end misreads this end's window",
         ));
     }
     match (mss, arrived.mss.map(u32::from)) {
@@ -160,7 +160,7 @@ fn one_sided(near: &TcpFacts, far: &TcpFacts) -> Vec<OptionsFinding> {
             let (user, direction) =
                 if there { ("the far end", PathDirection::In) } else { ("this end", PathDirection::Out) };
             let cost = match option {
-                Agreed::WindowScale => "one end takes windows for many times smaller than they are, or larger",
+                Agreed::WindowScale => "one end reads windows as many times too small or too large",
                 Agreed::Sack => "one end waits for acknowledgements that the other never sends",
                 Agreed::Timestamps => "an end may drop segments without timestamps (RFC 7323, 3.2)",
             };
@@ -173,7 +173,7 @@ fn one_sided(near: &TcpFacts, far: &TcpFacts) -> Vec<OptionsFinding> {
         {
             if sent != taken {
                 let what = format!("windows on the way {direction} are scaled by {sent} bits and read as {taken}");
-                found.push(failed(direction, what, "windows are taken for others than they are"));
+                found.push(failed(direction, what, "windows are misread"));
             }
         }
     }
@@ -362,7 +362,7 @@ fn measured(near: &NearFacts, far: &FarHello, own: Option<&SynFacts>) -> BTreeMa
     report.measured
 }
 
-/// Whether both ends take windows for others than they are: then transfers stall.
+/// Whether both ends misread windows: then transfers stall.
 pub(crate) fn explains_stalls(report: &CheckReport) -> bool {
     report.verdict == CheckVerdict::Fail && report.summary.contains("window")
 }

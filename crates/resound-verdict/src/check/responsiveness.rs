@@ -193,7 +193,7 @@ fn judged(idle: Option<&RoundTrips>, times: &LoadedTimes) -> CheckReport {
     let id = CheckId::Responsiveness;
     let late = times.late();
     let (Some(idle), false) = (idle, late.is_empty()) else {
-        return CheckReport::new(id, CheckVerdict::Unknown, "not measured: no round trip came about under load");
+        return CheckReport::new(id, CheckVerdict::Unknown, "not measured: no round trip completed under load");
     };
     if times.connections == 0 || times.bytes == 0 {
         let symptom = times.broken.first();

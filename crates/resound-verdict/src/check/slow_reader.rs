@@ -149,7 +149,7 @@ impl SlowReader {
 /// What was sent to a far end that reads nothing, as a line of evidence.
 pub(crate) fn seen(held: &Held) -> String {
     format!(
-        "{} acknowledged and {} arrived, {} behind the start of the pause",
+        "{} acknowledged and {} arrived, {} after the start of the pause",
         amount(held.acknowledged),
         amount(held.acknowledged.saturating_sub(held.hidden.unwrap_or(0))),
         elapsed(held.lasted)

@@ -113,7 +113,7 @@ impl ResetRule {
     fn text(&self) -> String {
         let what = match (self.by, self.whole) {
             // The greetings alone came through, and no time is known of them.
-            (RuledBy::Lasted, 0) => " behind the first ones".into(),
+            (RuledBy::Lasted, 0) => " after the first ones".into(),
             (RuledBy::Lasted, micros) => {
                 format!(" that was to last longer than {}", elapsed(Duration::from_micros(micros)))
             }
@@ -209,8 +209,8 @@ pub(crate) fn with_others(lines: &[LedgerLine], others: &[CheckReport]) -> Check
     reset.iter().fold(report, |report, other| report.saw(format!("in {}: {}", other.id, other.summary)))
 }
 
-/// The same, with the connections that met no far end. Where another check is not well, or a limit
-/// of connections was found, that says why.
+/// The same, with the connections that never reached the far end, unless another check or a limit
+/// of connections explains them.
 pub(crate) fn with_unmet<'a>(
     report: CheckReport,
     damage: &DamageSeen,
@@ -228,7 +228,7 @@ pub(crate) fn with_unmet<'a>(
         return report;
     }
     let all = report.tries as usize + unmet;
-    let what = format!("{unmet} of {all} connections met no far end, and no check shows why: {first}");
+    let what = format!("{unmet} of {all} connections never reached the far end, and no check shows why: {first}");
     CheckReport::new(CheckId::SpuriousReset, CheckVerdict::Flaky, what)
         .tried(all - unmet, all)
         .saw(report.summary)
@@ -344,7 +344,7 @@ mod tests {
         let with = |others: &[CheckReport]| with_unmet(whole(), &damage, others);
         let report = with(&[other(CheckId::Churn, CheckVerdict::Pass), other(CheckId::Address, CheckVerdict::Warn)]);
         assert_eq!((report.verdict, report.ok, report.tries), (CheckVerdict::Flaky, 20, 25));
-        assert!(report.summary.starts_with("5 of 25 connections met no far end"), "{}", report.summary);
+        assert!(report.summary.starts_with("5 of 25 connections never reached the far end"), "{}", report.summary);
         assert_eq!(with(&[other(CheckId::Nagle, CheckVerdict::Unknown)]).verdict, CheckVerdict::Flaky);
         for reason in [
             other(CheckId::Churn, CheckVerdict::Warn),
@@ -362,7 +362,7 @@ mod tests {
         let whole = vec![LedgerLine { lasted: Duration::ZERO, ..begun(LineFate::Whole) }; 3];
         let report = spurious_reset(&[whole, vec![begun(LineFate::ResetFirst); 9]].concat());
         assert_eq!(report.verdict, CheckVerdict::Fail, "{report:#?}");
-        assert_eq!(report.summary, "each connection behind the first ones was reset: 9 of 9");
+        assert_eq!(report.summary, "each connection after the first ones was reset: 9 of 9");
         assert_eq!(report.suspect, [LIMITS]);
     }
 

@@ -57,7 +57,7 @@ fn connections_that_wait_for_others_are_named_and_spoil_no_check() {
     let pass = CheckVerdict::Pass;
     assert_eq!(verdicts, [CheckVerdict::Warn, pass, pass, pass, pass], "{report:#?}");
     let churn = report.check(CheckId::Churn).unwrap();
-    assert_eq!(churn.summary, "only 3 connections are answered at once: further ones wait until one ends");
+    assert_eq!(churn.summary, "only 3 connections are answered at a time: further ones wait until one ends");
     assert!(churn.suspect[0].contains("`maxconn`"), "{churn:#?}");
 }
 

@@ -51,7 +51,7 @@ impl AddressRace {
         self.next_at = Some(now);
     }
 
-    /// The resolver has not.
+    /// The resolver has failed, or is late.
     pub(super) fn unresolved(&mut self, error: io::Error) {
         (self.resolving, self.resolves_until) = (false, None);
         self.before = Some(error);

@@ -77,8 +77,8 @@ impl DialOptions {
             }
             (Family::V4, _) => "it has no IPv4 address",
             (Family::V6, _) => "it has no IPv6 address",
-            (Family::Any, Some(IpAddr::V4(_))) => "it has no IPv4 address, as the source address is",
-            (Family::Any, _) => "it has no IPv6 address, as the source address is",
+            (Family::Any, Some(IpAddr::V4(_))) => "it has no IPv4 address for the IPv4 source address",
+            (Family::Any, _) => "it has no IPv6 address for the IPv6 source address",
         }
     }
 

@@ -414,8 +414,8 @@ impl Driver {
             self.conn.undelivered(&head[..n], &mut cx.recorder);
             left = left.saturating_sub(n);
         }
-        // Behind an end in order the system goes on to deliver what it holds, unless a close with
-        // unread input makes a reset of it.
+        // After an orderly end the system still delivers what it holds, unless unread input turns
+        // the close into a reset.
         let is_destroyed = left > 0 || self.conn.is_unfinished() || end != Err(CloseReason::Cut);
         let lost = if is_destroyed { unacknowledged(socket).unwrap_or(0) } else { 0 };
         self.conn.abandon(lost, left, &mut cx.recorder);

@@ -16,8 +16,8 @@ struct ExtendedErrors([u8; 256]);
 /// Messages that one look reads at most.
 const AT_ONCE: usize = 16;
 
-/// Lets the system keep ICMP messages, or not. An established connection would meet those in its
-/// calls that TCP otherwise waits out, so this is for connecting alone.
+/// Lets the system keep ICMP messages, or not. On an established connection, calls would fail with
+/// errors that TCP otherwise waits out, so this is for connecting only.
 pub(super) fn keep(socket: &impl AsFd, is_ipv4: bool, wanted: bool) {
     // Without it there is nothing to read.
     let _ = match is_ipv4 {

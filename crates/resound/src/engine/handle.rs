@@ -71,8 +71,8 @@ impl Handle {
     }
 
     /// Sets how many connections a server serves at once, at least 1, as
-    /// [`Server::max_connections`](crate::Server::max_connections) does. Above a lower limit, open
-    /// connections stay, and further ones wait.
+    /// [`Server::max_connections`](crate::Server::max_connections) does. Open connections stay even
+    /// if they exceed a lower limit, and further ones wait.
     pub fn set_max_connections(&self, most: usize) {
         self.shared.room.set_most(most.max(1));
     }
@@ -122,8 +122,8 @@ impl Handle {
         self.shared.room.unused().await;
     }
 
-    /// Returns once each loop of the engine has turned: each worker's, and of the threads engine
-    /// those of the threads that accept. A worker that a service blocks does not turn.
+    /// Returns once each loop of the engine has responded: each worker's or, on the threads engine,
+    /// each accepting thread's. A worker that a service blocks does not respond.
     pub async fn heartbeat(&self) {
         let (turned, all) = Acknowledgement::new();
         self.control.heartbeat(&turned);

@@ -26,7 +26,7 @@ pub struct WorkerHeartbeat {
 }
 
 impl Heartbeat {
-    /// Returns whether the worker is to be asked: it has answered the question before.
+    /// Returns whether to ask the worker: not while the last question has no answer.
     pub(crate) fn begin(&self) -> bool {
         !self.is_awaited.swap(true, Relaxed)
     }

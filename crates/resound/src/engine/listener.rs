@@ -274,7 +274,7 @@ impl Listener {
         set.map_err(|source| Error::Congestion { algorithm: algorithm.into(), source })
     }
 
-    /// Refuses clients from now on, and keeps the address. Returns nothing that fills a backlog.
+    /// Refuses clients from now on, and keeps the address. The list is empty: no backlog is filled.
     pub(crate) fn refuse(&self) -> Vec<std::net::TcpStream> {
         // On Linux this ends the listening and not the binding (listen(2) could begin it again).
         let _ = self.socket.shutdown(std::net::Shutdown::Both);

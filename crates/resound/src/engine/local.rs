@@ -75,8 +75,8 @@ impl LocalWakes {
         self.lent_to.set(Some(conn));
     }
 
-    /// The connection that is woken next has got what was lent to it.
-    pub(crate) fn has_forwarded(&self) {
+    /// Notes that the connection woken next has received what was lent to it.
+    pub(crate) fn note_forwarded(&self) {
         self.forwarded.set(true);
     }
 

@@ -43,9 +43,9 @@ pub(crate) enum WorkerCommand {
     Beat(Instant),
     /// Tell of some connections.
     List(RowRequest),
-    /// A connection has ended, and worker 0 waits for its permit.
+    /// A connection has ended, and worker 0 waits for its place.
     #[cfg(target_os = "linux")]
-    PermitFreed,
+    PlaceFreed,
 }
 
 /// Wakes a worker that sleeps.
@@ -121,9 +121,9 @@ impl<A: WorkerAlert> Inbox<A> {
 pub(crate) struct WorkerSet<A> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) inboxes: Vec<Inbox<A>>,
-    /// Worker 0 holds a connection that has no permit yet.
+    /// Worker 0 holds a connection that has no place yet.
     #[cfg(target_os = "linux")]
-    pub(crate) waits_for_permit: AtomicBool,
+    pub(crate) waits_for_place: AtomicBool,
 }
 
 impl<A: WorkerAlert> WorkerSet<A> {
@@ -294,7 +294,7 @@ pub(crate) fn start<A: WorkerAlert>(
         shared,
         inboxes,
         #[cfg(target_os = "linux")]
-        waits_for_permit: AtomicBool::new(false),
+        waits_for_place: AtomicBool::new(false),
     });
     let guard = |index, report| WorkerGuard {
         index,

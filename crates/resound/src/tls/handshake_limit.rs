@@ -28,24 +28,24 @@ impl HandshakeLimit {
     }
 
     /// Joins at the end of the queue.
-    pub(crate) fn join(self: &Arc<Self>) -> HandshakePermit {
+    pub(crate) fn join(self: &Arc<Self>) -> QueuedHandshake {
         let mut state = self.state.lock();
         let ticket = state.next;
         state.next += 1;
         state.waiting.insert(ticket);
-        HandshakePermit { all: Arc::clone(self), ticket: Some(ticket) }
+        QueuedHandshake { all: Arc::clone(self), ticket: Some(ticket) }
     }
 }
 
-/// A place among the handshakes, or in the queue for one. Dropping it gives the place up.
+/// A handshake under way, or in the queue for its place. Dropping it gives the place up.
 #[derive(Debug)]
-pub(crate) struct HandshakePermit {
+pub(crate) struct QueuedHandshake {
     all: Arc<HandshakeLimit>,
     /// `None`: the handshake has its place.
     ticket: Option<u64>,
 }
 
-impl HandshakePlace for HandshakePermit {
+impl HandshakePlace for QueuedHandshake {
     /// A handshake near the head of the queue is asked to come back sooner.
     fn is_granted(&mut self) -> Result<(), Duration> {
         let Some(ticket) = self.ticket else { return Ok(()) };
@@ -64,7 +64,7 @@ impl HandshakePlace for HandshakePermit {
     }
 }
 
-impl Drop for HandshakePermit {
+impl Drop for QueuedHandshake {
     fn drop(&mut self) {
         let mut state = self.all.state.lock();
         match self.ticket {
@@ -82,7 +82,7 @@ mod tests {
     fn places_are_given_in_order_and_a_handshake_that_leaves_the_queue_takes_none() {
         let all = HandshakeLimit::new(2);
         let mut permits: Vec<_> = (0..6).map(|_| all.join()).collect();
-        let granted = |permits: &mut Vec<HandshakePermit>| {
+        let granted = |permits: &mut Vec<QueuedHandshake>| {
             permits.iter_mut().map(|permit| permit.is_granted().is_ok()).collect::<Vec<_>>()
         };
         assert_eq!(granted(&mut permits), [true, true, false, false, false, false]);

@@ -154,7 +154,7 @@ fn no_connection_at_all_is_a_network_failure() {
 
 #[test]
 fn what_could_not_be_judged_is_neither_good_nor_bad() {
-    // It hangs up behind the first line: the server, or the path.
+    // It hangs up after the first line: the server, or the path.
     let (_server, address) = Program::server(&["-q", "--proxy-protocol", "require"]);
     let (code, stdout, _) = tested(&[&address.to_string()]);
     assert_eq!(code, Some(4), "{stdout}");

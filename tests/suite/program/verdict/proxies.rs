@@ -186,7 +186,7 @@ fn haproxy_resets_behind_this_ends_fin_without_a_linger_time() {
     let (_proxy, port) = haproxy_of(folder.path(), "60s", sections);
     let found = tested(port, "");
     assert_found("HAProxy's nolinger", &found, &of_proxy(&["fail close-tail in"]));
-    assert!(found.stdout.contains("behind this end's FIN, the far end's FIN arrived as a RST"), "{}", found.stdout);
+    assert!(found.stdout.contains("after this end's FIN, the far end's FIN arrived as a RST"), "{}", found.stdout);
 }
 
 #[test]

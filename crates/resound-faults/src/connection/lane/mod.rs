@@ -149,7 +149,7 @@ impl DirectionLane {
         self.repetition = None;
     }
 
-    /// The receiver is closed in order behind what waits for it.
+    /// The receiver gets a FIN after what waits for it.
     pub(super) fn close_behind(&mut self, now: Instant) {
         if self.end.is_final() {
             return;

@@ -166,15 +166,15 @@ async fn half_close_out(one: &OneEnd<'_>) -> CheckReport {
     half_close(&tries, &control)
 }
 
-/// What came back behind this end's FIN; `None` for what is the matter of other checks.
+/// What came back after this end's FIN; `None` for what is the matter of other checks.
 fn behind_fin(symptom: &Symptom) -> Option<String> {
     match symptom {
         Symptom::Closed { sent, received } => Some(format!("{received} bytes came back of {sent} before a FIN")),
         Symptom::Stalled { sent, received, .. } => {
-            Some(format!("{received} bytes came back of {sent} behind this end's FIN, and then nothing"))
+            Some(format!("{received} bytes came back of {sent} after this end's FIN, and then nothing"))
         }
         Symptom::Reset { sent, received } => {
-            Some(format!("a RST came behind the FIN: {received} bytes came back of {sent} before it"))
+            Some(format!("a RST came after the FIN: {received} bytes came back of {sent} before it"))
         }
         _ => None,
     }
@@ -183,7 +183,7 @@ fn behind_fin(symptom: &Symptom) -> Option<String> {
 fn half_close(tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
     let id = CheckId::HalfCloseOut;
     let mut report = TriesJudgement { id, tries, control: Some(("the same bytes without a FIN", control)) }.report(
-        |_| CheckReport::new(id, CheckVerdict::Pass, "all came back behind this end's FIN"),
+        |_| CheckReport::new(id, CheckVerdict::Pass, "all came back after this end's FIN"),
         |symptom| behind_fin(symptom).is_some(),
         |mine| {
             let text = behind_fin(mine[0]).unwrap_or_else(|| mine[0].to_string());

@@ -1,4 +1,4 @@
-//! How connections come about.
+//! How connections are made.
 
 use crate::row::{Row, row, wall};
 

@@ -92,7 +92,7 @@ impl Access {
         self
     }
 
-    /// May an address connect that no network in the list contains?
+    /// Whether an address that no network in the list contains may connect.
     #[must_use]
     pub fn admits_unlisted(&self) -> bool {
         !self.list.allows_any()

@@ -9,8 +9,8 @@ use resound_proto::{Action, CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Obs
 use super::pending::PendingAnswers;
 use super::report::ReportedFaults;
 
-/// What the faults take of a service in one turn. They mostly stop it long before; but bytes that
-/// are discarded have room without end.
+/// The most bytes that the faults take from a service in one turn. They mostly stop it earlier, but
+/// discarded bytes always find room.
 const TURN: usize = 256 * 1024;
 /// What the faults get at a time.
 const PORTION: usize = 16 * 1024;

@@ -16,7 +16,7 @@ use crate::error::Error;
 /// served after it.
 const KEPT: usize = 256;
 
-/// The faults of a relay or a server. Clones are of the same one, which need not run yet.
+/// The faults of a relay or a server. Clones share one state, and the program need not run yet.
 #[derive(Clone)]
 pub struct LiveFaults(Arc<FaultTable>);
 
@@ -38,7 +38,7 @@ struct FaultTable {
 pub struct FaultSetting {
     /// The number of the first connection that it concerns.
     pub from: u64,
-    /// What chance decides comes from it.
+    /// The seed of every random choice.
     pub seed: u64,
     /// The faults; without a rule there are none.
     pub spec: Arc<FaultSpec>,
@@ -87,8 +87,8 @@ impl LiveFaults {
         self.put(spec, seed, 0)
     }
 
-    /// Sets faults from the connection with this number on, which lies behind those that were set
-    /// before: to repeat a run in which they changed.
+    /// Sets faults from the connection with this number on, after the ones set before: to repeat a
+    /// run in which the faults changed.
     ///
     /// # Errors
     /// As [`LiveFaults::set`].

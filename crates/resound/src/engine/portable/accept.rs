@@ -68,7 +68,7 @@ impl AsyncAcceptor {
         }
     }
 
-    /// The next connection that has a permit. May be cancelled and called again.
+    /// The next connection that has a place. May be cancelled and called again.
     async fn next(&mut self) -> AcceptedConnection {
         while self.queue.is_empty() {
             match self.source.accept().await {

@@ -38,8 +38,8 @@ pub(super) struct PortableWorker {
     index: usize,
     /// A connection has ended: for the worker.
     pub(super) ended: Notify,
-    /// The same for the dialling task.
-    pub(super) permit_freed: Notify,
+    /// A connection has ended: for the dialling task.
+    pub(super) ended_for_dials: Notify,
     /// Only a dialer has one.
     #[cfg(target_os = "linux")]
     pub(super) clock: Option<Clock>,
@@ -102,7 +102,7 @@ impl PortableWorker {
             connections: RefCell::default(),
             index,
             ended: Notify::new(),
-            permit_freed: Notify::new(),
+            ended_for_dials: Notify::new(),
             #[cfg(target_os = "linux")]
             clock,
             local,
@@ -147,7 +147,7 @@ impl PortableWorker {
         self.connections.borrow_mut().remove(&conn);
         self.lending.take(conn).into_iter().for_each(|part| self.lending.give_back(part));
         self.ended.notify_one();
-        self.permit_freed.notify_one();
+        self.ended_for_dials.notify_one();
     }
 
     /// A connection has something to do.

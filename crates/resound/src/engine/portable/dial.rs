@@ -65,7 +65,7 @@ pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut drai
             tokio::select! {
                 () = at => {}
                 () = worker.dial_asked.notified() => {}
-                () = worker.permit_freed.notified() => driver.borrow_mut().connection_ended(),
+                () = worker.ended_for_dials.notified() => driver.borrow_mut().connection_ended(),
                 () = connects.run() => {}
                 () = connects.ended.notified() => {}
             }

@@ -46,7 +46,7 @@ impl<T> Slots<T> {
         self.free.len() == self.values.len()
     }
 
-    /// The number that the next one is below.
+    /// One past the highest number so far.
     pub(super) fn end(&self) -> u32 {
         self.values.len() as u32
     }

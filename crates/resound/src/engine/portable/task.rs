@@ -228,7 +228,7 @@ impl ConnectionTask {
         worker.lending.give_back(part);
         sent?;
         let wakes = worker.local.as_ref().map(|local| &local.wakes);
-        wakes.inspect(|wakes| wakes.has_forwarded());
+        wakes.inspect(|wakes| wakes.note_forwarded());
         self.driver.woken(&mut context.driver);
         // A service that has ended is not woken.
         wakes.map(|wakes| wakes.take_forwarded());

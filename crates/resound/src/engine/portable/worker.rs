@@ -194,7 +194,7 @@ impl<'a> WorkerLoop<'a> {
             WorkerCommand::Beat(asked) => self.set.shared.heartbeats[self.guard.index].beat(asked),
             WorkerCommand::List(request) => self.worker.list(request),
             #[cfg(target_os = "linux")]
-            WorkerCommand::PermitFreed => {}
+            WorkerCommand::PlaceFreed => {}
         }
     }
 

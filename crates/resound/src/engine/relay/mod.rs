@@ -38,9 +38,9 @@ use crate::metrics::Totals;
 /// A relay, and where each of its listeners leads. [`Relay::start`] starts it.
 ///
 /// It is transparent. Each direction ends by itself and in its own way: a FIN of one end is a FIN
-/// for the other, which may go on sending; a reset is a reset, and comes behind all bytes that came
+/// for the other, which may go on sending; a reset is a reset, and comes after all bytes that came
 /// before it. No byte changes. An end that takes nothing stops the other end, in that direction
-/// only, behind about 128 KiB (up to 256 KiB behind a burst). Urgent bytes (RFC 6093) are passed on
+/// only, after about 128 KiB (up to 256 KiB after a burst). Urgent bytes (RFC 6093) are passed on
 /// as part of the stream.
 ///
 /// A client whose target refuses, or does not answer in time, is reset.

@@ -10,8 +10,8 @@ use super::report::{DirectionReport, RelayEnd, RelayReport};
 use super::table::PairRow;
 use crate::engine::address_race::AddressRace;
 
-/// Bytes of one direction that wait in the relay, of which the sender is paused. One read under way
-/// may add its own 64 KiB.
+/// Waiting bytes of one direction at which the relay pauses the sender. One read under way may add
+/// its own 64 KiB.
 pub(super) const HIGH: usize = 64 * 1024;
 /// With this or less the sender goes on.
 const LOW: usize = HIGH / 2;
@@ -101,7 +101,7 @@ impl RelayDirection {
         self.queue = Vec::new();
     }
 
-    /// Whether the receiver waits for nothing.
+    /// Whether nothing waits for the receiver.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.in_flight == 0 && !self.lent
     }

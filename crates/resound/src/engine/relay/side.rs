@@ -23,8 +23,8 @@ pub(super) struct PairSide {
 }
 
 impl PairSide {
-    /// Sees to the reset of an end whose last bytes still move: what comes for it is dropped, and
-    /// the other end must take what came from it soon.
+    /// Handles a reset by an end whose last bytes still move. Bytes for it are dropped, and the
+    /// other end must take its last bytes soon.
     fn note_resets(&self, cx: &mut Cx<'_>) {
         let state = &mut *self.pair.state.borrow_mut();
         if cx.is_broken() && !state.towards(self.end).is_broken {

@@ -17,14 +17,14 @@ pub fn ignores_signal(number: i32) -> bool {
     asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// When signals that ask a program to end have arrived. They are counted in their handler: a
-/// program that is busy takes two for one, or one behind another for both at once.
+/// When signals that ask a program to end have arrived. They are counted in their handler: a busy
+/// program would see two as one.
 #[derive(Debug)]
 pub struct SignalArrivals {
     epoch: Instant,
     /// Signals within this time of the first are one signal.
     same: Duration,
-    /// Nanoseconds behind `epoch`, and one.
+    /// Nanoseconds after `epoch`, plus one; 0 before the signal.
     first: AtomicU64,
     second: AtomicU64,
 }

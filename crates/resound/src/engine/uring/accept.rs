@@ -14,8 +14,8 @@ use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::socket::peer;
 use crate::engine::sys::Ring;
 
-/// With fewer permits left than this, connections are accepted one by one. Otherwise too many would
-/// wait here for a permit.
+/// With fewer free places than this, connections are accepted one by one. Otherwise too many would
+/// wait here for a place.
 const AMPLE: usize = 2 * BACKLOG as usize;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,18 +70,18 @@ impl RingAcceptor {
         }
     }
 
-    /// The next connection that has a permit.
+    /// The next connection that has a place.
     pub(super) fn next(&mut self) -> Option<AcceptedConnection> {
         self.queue.pop()
     }
 
-    /// Accepts further connections, unless one waits for a permit or it is too early. Returns when
+    /// Accepts further connections, unless one waits for a place or it is too early. Returns when
     /// to try again.
     pub(super) fn accept(&mut self, ring: &mut Ring<'_>, now: Instant) -> Option<Instant> {
         if self.stops {
             return None;
         }
-        if self.waits_for_permit() {
+        if self.waits_for_place() {
             self.cancel(ring);
             return Some(now + BACK_OFF);
         }
@@ -110,7 +110,7 @@ impl RingAcceptor {
         }
     }
 
-    pub(super) fn waits_for_permit(&self) -> bool {
+    pub(super) fn waits_for_place(&self) -> bool {
         !self.queue.is_empty()
     }
 

@@ -16,7 +16,7 @@ use socket2::{SockRef, Socket};
 
 use super::batch::next_send;
 use super::context::WorkerContext;
-use super::input::{LinkInput, Receive};
+use super::input::{Receive, RingInput};
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
 use crate::engine::queue::Queue;
@@ -64,7 +64,7 @@ pub(super) struct RingConn {
     put_off: PutOff,
     // Closed before the permit is returned: its next owner may need the descriptor.
     socket: Socket,
-    input: LinkInput,
+    input: RingInput,
     driver: Driver,
     _permit: ConnectionPermit,
 }
@@ -76,7 +76,7 @@ impl RingConn {
         conn: Conn,
         permit: ConnectionPermit,
         timed: bool,
-        input: LinkInput,
+        input: RingInput,
     ) -> Self {
         let mut driver = Driver::new(conn, permit.listener());
         if timed {

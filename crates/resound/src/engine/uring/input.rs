@@ -1,4 +1,4 @@
-//! [`LinkInput`]: how a connection receives, and what it has received and not delivered yet.
+//! [`RingInput`]: how a connection receives, and what it has received and not delivered yet.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -32,7 +32,7 @@ pub(super) enum Receive {
     Starved,
 }
 
-pub(super) struct LinkInput {
+pub(super) struct RingInput {
     pub(super) receive: Receive,
     /// Small receives in a row, up to [`CALM`], and one more of a connection that has shown that it
     /// sends little. With fewer than [`CALM`] the connection is in bulk mode.
@@ -48,7 +48,7 @@ pub(super) struct LinkInput {
     backlog: Option<Box<VecDeque<Received>>>,
 }
 
-impl LinkInput {
+impl RingInput {
     /// With `few_buffers` a multishot receive brings little. Otherwise a new connection begins with
     /// single-shot receives: it may have sent any amount.
     pub(super) fn new(few_buffers: bool) -> Self {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn large_receives_begin_a_bulk_transfer_and_small_ones_end_it() {
-        let mut input = LinkInput::new(true);
+        let mut input = RingInput::new(true);
         let sizes = [(1, false), (LARGE - 1, false), (LARGE, true), (1, true), (1, true), (SMALL, true)];
         for (size, bulk) in sizes {
             input.note_size(size);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn only_a_connection_that_is_known_to_send_little_adds_a_multishot_buffer() {
-        let (mut new, mut calm) = (LinkInput::new(true), LinkInput::new(true));
+        let (mut new, mut calm) = (RingInput::new(true), RingInput::new(true));
         calm.note_size(1);
         assert_eq!(new.starved(Receive::Multishot), None);
         assert!(new.is_bulk() && new.receive == Receive::Starved);
@@ -184,6 +184,6 @@ mod tests {
         assert!(!calm.is_bulk());
         new.note_size(SMALL);
         assert!(!new.is_bulk(), "one receive that is not large is enough");
-        assert!(LinkInput::new(false).is_bulk(), "a multishot receive could bring much");
+        assert!(RingInput::new(false).is_bulk(), "a multishot receive could bring much");
     }
 }

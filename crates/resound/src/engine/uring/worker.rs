@@ -17,7 +17,7 @@ use super::connections::RingConns;
 use super::context::WorkerContext;
 use super::counter::EventCounter;
 use super::dial::{Connected, PendingDials};
-use super::input::LinkInput;
+use super::input::RingInput;
 use crate::engine::accept::BACK_OFF;
 use crate::engine::accept_queue::{AcceptedConnection, WaitingConnections};
 use crate::engine::acknowledgement::Acknowledgement;
@@ -267,7 +267,7 @@ impl RingWorker<'_, '_> {
             WorkerCommand::List(request) => {
                 let _ = request.reply.send(self.conns.rows(self.index, request.from));
             }
-            WorkerCommand::PermitFreed => self.acceptors_changed = true,
+            WorkerCommand::PlaceFreed => self.acceptors_changed = true,
             WorkerCommand::ShortenDeadline(at) => drop(shorten_deadline(&mut self.deadline, at)),
             WorkerCommand::Drain(at) => {
                 shorten_deadline(&mut self.deadline, at);
@@ -303,7 +303,7 @@ impl RingWorker<'_, '_> {
 
     fn begin(&mut self, socket: Socket, conn: Conn, permit: ConnectionPermit) {
         let timed = self.set.shared.is_timed(&conn, &socket);
-        let input = LinkInput::new(self.context.ring.has_few_buffers());
+        let input = RingInput::new(self.context.ring.has_few_buffers());
         let key = self.conns.insert(conn.info().id, |key| RingConn::new(key, socket, conn, permit, timed, input));
         self.on(key, RingConn::open);
         if self.phase == ShutdownPhase::Draining {
@@ -340,8 +340,8 @@ impl RingWorker<'_, '_> {
             }
             self.acceptors_changed = true;
             self.acceptors.iter_mut().for_each(RingAcceptor::try_again);
-            if self.index != 0 && self.set.waits_for_permit.load(SeqCst) {
-                self.set.inboxes[0].send(WorkerCommand::PermitFreed);
+            if self.index != 0 && self.set.waits_for_place.load(SeqCst) {
+                self.set.inboxes[0].send(WorkerCommand::PlaceFreed);
             }
         }
     }
@@ -379,9 +379,9 @@ impl RingWorker<'_, '_> {
             return;
         }
         self.acceptors_at = None;
-        // First: a permit that is returned from now on is reported.
-        let waits = !self.unlistened.is_empty() || self.acceptors.iter().any(RingAcceptor::waits_for_permit);
-        self.set.waits_for_permit.store(waits, SeqCst);
+        // First: a place that becomes free from now on is reported.
+        let waits = !self.unlistened.is_empty() || self.acceptors.iter().any(RingAcceptor::waits_for_place);
+        self.set.waits_for_place.store(waits, SeqCst);
         if waits {
             let drains = self.phase == ShutdownPhase::Draining;
             self.serve_waiting(if drains { PlaceRequest::FreeOn(self.index) } else { PlaceRequest::Free });
