@@ -93,6 +93,10 @@ struct WatchCountsPart {
     reconnecting: ConnectPart,
     /// New connections.
     new: ConnectPart,
+    /// New connections that were served after more than a second.
+    late_new: u64,
+    /// The longest time between the plan of a new connection and its answer.
+    slowest_new_s: f64,
     /// The longest time in which no heartbeat was answered though one was due, on a held
     /// connection or a new one.
     gap_s: f64,
@@ -197,6 +201,8 @@ impl WatchCountsPart {
             },
             reconnecting: ConnectPart::of(&counts.reconnecting),
             new: ConnectPart::of(&counts.new),
+            late_new: counts.late_new,
+            slowest_new_s: counts.slowest_new.as_secs_f64(),
             gap_s: counts.gap.as_secs_f64(),
             connection_gap_s: counts.connection_gap.as_secs_f64(),
             stalled_s: counts.stalled.as_secs_f64(),

@@ -127,7 +127,7 @@ fn row(second: &WatchSecond, held: usize) -> String {
         let _ = write!(line, " {:>width$}", or_dash(n));
     }
     let served = if new.tried + new.served == 0 { "-".into() } else { format!("{}/{}", new.served, new.tried) };
-    let _ = write!(line, " {served:>7} {:>8} {:>8}", time(counts.gap), time(beats.slowest));
+    let _ = write!(line, " {served:>7} {:>8} {:>8}", time(counts.gap), time(beats.slowest.max(counts.slowest_new)));
     line
 }
 
@@ -139,6 +139,7 @@ fn notes(counts: &WatchCounts) -> String {
     let mut notes = Vec::new();
     for (n, what) in [
         (beats.late, "answered late"),
+        (counts.late_new, "new served late"),
         (beats.reordered, "out of order"),
         (beats.wrong, "wrong answers"),
         (counts.held.silent, "silent"),

@@ -149,11 +149,12 @@ fn code(plan: &WatchPlan, record: &WatchRecord, is_cut: bool) -> u8 {
         [] => !record.total.is_clean(),
         gates => gates.iter().any(|gate| gate.judge(&record.total).is_broken),
     };
-    match (is_cut, has_failed, record.total.own_failures()) {
+    let is_known = record.total.has_answers() && record.total.own_failures() == 0;
+    match (is_cut, has_failed, is_known) {
         (true, ..) => exit::SIGNAL,
         (false, true, _) => exit::VERDICT,
-        (false, false, 0) => 0,
-        (false, false, _) => exit::CANNOT_TELL,
+        (false, false, true) => 0,
+        (false, false, false) => exit::CANNOT_TELL,
     }
 }
 
@@ -165,6 +166,7 @@ fn failure(plan: &WatchPlan, error: WatchError) -> anyhow::Error {
         WatchError::NoConnection(Some(class @ (FailureClass::Tls | FailureClass::Dns)), _) => {
             return ClientFailure::new(class, what).into();
         }
+        WatchError::NoConnection(Some(class), _) if plan.waits => (class, "It did not come within --for."),
         WatchError::NoConnection(Some(class), _) => (class, "Start the server first, or wait for it with --wait."),
         // This machine could not do its part.
         WatchError::NoConnection(None, _) => return anyhow!(what),

@@ -50,6 +50,7 @@ fn verdict(plan: &WatchPlan, total: &WatchCounts, colour: Colour) -> String {
     let mut text = String::new();
     if plan.gates.is_empty() {
         let line = match (total.is_clean(), total.own_failures()) {
+            (true, _) if !total.has_answers() => "nothing was measured: no heartbeat came due and was answered".into(),
             (true, 0) => colour.good("nothing was lost or late, and no connection ended"),
             (true, _) => "nothing was lost or late, but this machine could not make all connections".into(),
             (false, _) => colour.bad(failed(total)),
@@ -107,6 +108,7 @@ pub(super) fn described(episode: &WatchEpisode) -> String {
     add(beats.lost, "heartbeat", "lost");
     add(beats.unsent, "heartbeat", "not sent");
     add(beats.late, "heartbeat", "answered late");
+    add(counts.late_new, "new connection", "served late");
     add(beats.duplicated, "answer", "twice");
     add(beats.reordered, "answer", "out of order");
     add(beats.wrong, "answer", "wrong");
@@ -159,6 +161,7 @@ fn figures(plan: &WatchPlan, total: &WatchCounts) -> Vec<(&'static str, String)>
         if attempts.tried > 0 {
             let served = format!("{} tried, {} served", units::count(attempts.tried), units::count(attempts.served));
             let mut more = failures(attempts).to_vec();
+            more.push((if name == "new" { total.late_new } else { 0 }, "of them late"));
             more.push((attempts.own_failures, "not possible on this machine"));
             more.push((attempts.skipped, "left out by this machine"));
             figures.push((name, list(served, &more)));
@@ -171,6 +174,6 @@ fn figures(plan: &WatchPlan, total: &WatchCounts) -> Vec<(&'static str, String)>
     } else if !held.slowest_reconnect.is_zero() {
         figures.push(("reconnect", format!("not within {}", units::latency(held.slowest_reconnect))));
     }
-    figures.push(("slowest answer", units::latency(beats.slowest)));
+    figures.push(("slowest answer", units::latency(beats.slowest.max(total.slowest_new))));
     figures
 }

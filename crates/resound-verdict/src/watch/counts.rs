@@ -103,6 +103,10 @@ pub struct WatchCounts {
     pub reconnecting: ConnectCounts,
     /// The row of new connections.
     pub new: ConnectCounts,
+    /// New connections that were served more than a second after they were planned.
+    pub late_new: u64,
+    /// The longest time between the plan of a new connection and its answer.
+    pub slowest_new: Duration,
     /// The longest time in which no heartbeat at all was answered though one was due, on a held
     /// connection or a new one.
     pub gap: Duration,
@@ -173,19 +177,29 @@ impl WatchCounts {
         self.held.slowest_reconnect = self.held.slowest_reconnect.max(other.held.slowest_reconnect);
         self.reconnecting.add(&other.reconnecting);
         self.new.add(&other.new);
+        self.late_new += other.late_new;
+        self.slowest_new = self.slowest_new.max(other.slowest_new);
         self.gap = self.gap.max(other.gap);
         self.connection_gap = self.connection_gap.max(other.connection_gap);
         self.stalled += other.stalled;
     }
 
     /// Whether no heartbeat was lost, no answer came late, twice, out of order or wrong, no
-    /// connection ended, each attempt to connect was served, and no gap is longer than a second.
+    /// connection ended, each attempt to connect was served, and in time, and no gap is longer than
+    /// a second.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let beats = &self.heartbeats;
         let of_beats = beats.lost + beats.unsent + beats.late + beats.duplicated + beats.reordered + beats.wrong;
         let of_held = self.held.reset + self.held.closed + self.held.silent;
-        of_beats + of_held + self.reconnecting.failures() + self.new.failures() == 0 && self.gap <= LATE
+        let of_attempts = self.reconnecting.failures() + self.new.failures() + self.late_new;
+        of_beats + of_held + of_attempts == 0 && self.gap <= LATE
+    }
+
+    /// Whether something was answered: otherwise nothing is known of the service.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        self.heartbeats.answered + self.new.served > 0
     }
 
     /// What this machine could not do.

@@ -84,9 +84,7 @@ impl Watch {
             tokio::select! {
                 _ = incoming.recv_many(&mut pulled, AT_ONCE) => {}
                 Some(ended) = run.new.join_next() => {
-                    if let Ok((outcome, failure, at)) = ended {
-                        run.new_ended.push((outcome, failure, at));
-                    }
+                    run.new_ended.extend(ended);
                 }
                 () = sleep_until((run.start + wake).into()) => {}
                 () = &mut stop, if run.grace_ends.is_none() => is_over = true,
@@ -114,12 +112,19 @@ impl Watch {
     /// Makes the first connections, and learns what answers.
     async fn find(&self, tell: &mut dyn FnMut(WatchProgress<'_>)) -> Result<WatchedService, WatchError> {
         let mut told = None;
+        // What the service takes to come is part of the time.
+        let deadline = self.length.filter(|_| self.waits).and_then(|length| Instant::now().checked_add(length));
         let port = match &self.end.address {
             Address::Tcp { port, .. } => Some(*port),
             Address::Unix(_) => None,
         };
         loop {
-            let greetings = greet::greet(&self.end, port).await;
+            let greetings = tokio::select! {
+                greetings = greet::greet(&self.end, port) => greetings,
+                () = until(deadline) => return Err(told.unwrap_or_else(|| {
+                    WatchError::NoConnection(Some(FailureClass::Timeout), "no answer in time".into())
+                })),
+            };
             let words = greetings.name().unwrap_or_default();
             let first = greetings.tries.iter().find_map(|tried| tried.result.as_ref().err());
             let why = first.map(ToString::to_string).unwrap_or_default();
@@ -144,14 +149,29 @@ impl Watch {
             if !self.waits || !error.may_pass() {
                 return Err(error);
             }
-            let why = Some(error.to_string());
-            if told != why {
+            if told.as_ref() != Some(&error) {
                 tell(WatchProgress::Waits(&error));
-                told = why;
             }
+            told = Some(error);
             sleep(PAUSE).await;
         }
     }
+}
+
+/// Waits for a time, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A new connection that has ended.
+struct NewEnded {
+    planned: Duration,
+    outcome: ConnectOutcome,
+    failure: Option<String>,
+    at: Instant,
 }
 
 /// A held connection, as its slot sees it.
@@ -174,9 +194,9 @@ struct WatchRun<'a> {
     /// The tasks of the held connections, which end with the watch.
     tasks: JoinSet<()>,
     events: mpsc::Sender<TimedEvent>,
-    new: JoinSet<(ConnectOutcome, Option<String>, Instant)>,
+    new: JoinSet<NewEnded>,
     /// Those that have ended and were not counted yet.
-    new_ended: Vec<(ConnectOutcome, Option<String>, Instant)>,
+    new_ended: Vec<NewEnded>,
     /// The number of the next new connection.
     next_new: u64,
     next_second: Duration,
@@ -228,9 +248,12 @@ impl<'a> WatchRun<'a> {
         while let Some(Ok(ended)) = self.new.try_join_next() {
             self.new_ended.push(ended);
         }
-        for (outcome, failure, at) in self.new_ended.drain(..) {
+        for NewEnded { planned, outcome, failure, at } in self.new_ended.drain(..) {
             let at = at.saturating_duration_since(self.start);
-            self.tally.tried(ConnectRow::New, outcome, failure, at);
+            match outcome {
+                ConnectOutcome::Served => self.tally.served_anew(planned, at),
+                _ => self.tally.tried(ConnectRow::New, outcome, failure, at),
+            }
         }
     }
 
@@ -299,7 +322,7 @@ impl<'a> WatchRun<'a> {
         let (end, far, patience) = (self.service.end.clone(), self.service.far, self.watch.patience);
         self.new.spawn(async move {
             let (outcome, failure) = connect_anew(end, far, patience).await;
-            (outcome, failure, Instant::now())
+            NewEnded { planned, outcome, failure, at: Instant::now() }
         });
     }
 

@@ -87,7 +87,8 @@ impl Watch {
         self
     }
 
-    /// Ends after so long. Without this call it watches until it is stopped.
+    /// Ends after this long, a [wait](Watch::waits) included. Without this call it watches until it
+    /// is stopped.
     #[must_use]
     pub fn lasts(mut self, length: Duration) -> Self {
         self.length = Some(length);

@@ -220,12 +220,26 @@ impl WatchTally {
             ConnectOutcome::Served | ConnectOutcome::OwnFailure => self.note(change),
             _ => self.disturb(at, at, change),
         }
-        if (row, outcome) == (ConnectRow::New, ConnectOutcome::Served) {
-            self.gap_ends(self.moment(at));
-        }
         if matches!(outcome, ConnectOutcome::Failed | ConnectOutcome::OwnFailure) {
             self.failure = self.failure.take().or(failure);
         }
+    }
+
+    /// A new connection that was planned for `planned` was served.
+    pub(super) fn served_anew(&mut self, planned: Duration, at: Duration) {
+        self.tried(ConnectRow::New, ConnectOutcome::Served, None, at);
+        let now = self.moment(at);
+        let took = now.since(self.moment(planned));
+        let change = |counts: &mut WatchCounts| {
+            counts.late_new += u64::from(took > LATE);
+            counts.slowest_new = counts.slowest_new.max(took);
+        };
+        if took > LATE {
+            self.disturb(planned, at, change)
+        } else {
+            self.note(change)
+        }
+        self.gap_ends(now);
     }
 
     /// A second is over, with so many held connections open.
@@ -386,10 +400,10 @@ mod tests {
     fn a_new_connection_that_is_served_ends_the_gap() {
         let mut tally = WatchTally::new(1);
         tally.due(0, tally.moment(ms(200)));
-        tally.tried(ConnectRow::New, ConnectOutcome::Served, None, ms(600));
+        tally.served_anew(ms(400), ms(600));
         tally.due(0, tally.moment(ms(700)));
         tally.tried(ConnectRow::New, ConnectOutcome::Refused, None, ms(800));
-        tally.tried(ConnectRow::New, ConnectOutcome::Served, None, ms(900));
+        tally.served_anew(ms(800), ms(900));
         let record = tally.finish(ms(900));
         assert_eq!((record.total.gap, record.total.connection_gap), (ms(400), ms(700)));
     }
@@ -402,6 +416,16 @@ mod tests {
         assert_eq!((record.total.heartbeats.late, record.total.gap), (1, ms(1400)));
         assert_eq!((record.total.heartbeats.lost, record.total.is_clean()), (0, false));
         assert_eq!((record.episodes[0].from, record.episodes[0].to), (ms(100), ms(1500)));
+    }
+
+    #[test]
+    fn a_new_connection_that_is_served_late_is_an_event_and_not_clean() {
+        let mut tally = WatchTally::new(1);
+        tally.served_anew(ms(100), ms(1600));
+        let record = tally.finish(ms(3000));
+        assert_eq!((record.total.late_new, record.total.slowest_new), (1, ms(1500)));
+        assert!(!record.total.is_clean());
+        assert_eq!((record.episodes[0].from, record.episodes[0].to), (ms(100), ms(1600)));
     }
 
     #[test]
