@@ -251,6 +251,12 @@ impl FaultKind {
         matches!(self, K::Garbage | K::WrongAnswer | K::DuplicateLastLine | K::LateAnswer)
     }
 
+    /// Does it decide what becomes of a client that is accepted?
+    pub(crate) fn is_of_admission(self) -> bool {
+        use FaultKind as K;
+        matches!(self, K::AcceptThenClose | K::AcceptThenReset | K::AcceptLate | K::AcceptLiar)
+    }
+
     /// Can this program cause it?
     pub fn works_for(self, role: Role) -> bool {
         self.facts().only.is_none_or(|(only, _)| only == role)

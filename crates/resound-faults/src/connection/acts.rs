@@ -18,10 +18,12 @@ use crate::rule::Trigger;
 impl ConnectionFaults {
     /// Schedules the rules, and begins those that begin with the connection.
     pub(super) fn open(&mut self) {
+        let admitting = self.admitting();
         for own in 0..self.rules.len() {
             let rule = self.rules[own].rule;
             let facts = rule.effect.kind.facts();
             match rule.effect.kind {
+                kind if kind.is_of_admission() && Some(own) != admitting => continue,
                 FaultKind::IdleClose | FaultKind::IdleReset | FaultKind::IdleSilent => {
                     self.timers.0.push((own, TimerKind::Idle(rule.effect.time())));
                     continue;
@@ -47,6 +49,16 @@ impl ConnectionFaults {
                 trigger => self.schedule(own, trigger),
             }
         }
+    }
+
+    /// The one rule that decides what becomes of the client: the first that does not serve it, or
+    /// else the first that serves it late.
+    fn admitting(&self) -> Option<usize> {
+        let kind = |own: &usize| self.rules[*own].rule.effect.kind;
+        let mut all = (0..self.rules.len()).filter(|own| kind(own).is_of_admission());
+        let first = all.next()?;
+        let refuses = |own: &usize| kind(own) != FaultKind::AcceptLate;
+        std::iter::once(first).chain(all).find(refuses).or(Some(first))
     }
 
     fn schedule(&mut self, own: usize, trigger: Trigger) {
@@ -128,22 +140,15 @@ impl ConnectionFaults {
             K::NoBackpressure => self.for_lanes(own, |lane| lane.takes_everything = true),
             K::Nagle => self.socket.nagle = true,
             K::NoKeepalive => self.socket.no_keepalive = true,
-            K::AcceptThenClose => self.admit(ClientAdmission::Close),
-            K::AcceptThenReset => self.admit(ClientAdmission::Reset),
-            K::AcceptLate => self.admit(ClientAdmission::Late(effect.time())),
+            K::AcceptThenClose => self.admission = ClientAdmission::Close,
+            K::AcceptThenReset => self.admission = ClientAdmission::Reset,
+            K::AcceptLate => self.admission = ClientAdmission::Late(effect.time()),
             K::AcceptLiar => {
-                self.admit(ClientAdmission::Liar);
+                self.admission = ClientAdmission::Liar;
                 self.lane_mut(StreamDirection::Up).intake = Intake::Void;
             }
             _ if kind.is_of_server() => self.begin_of_server(own, None, 0),
             _ => self.end(kind, rule.direction.unwrap_or(StreamDirection::Up), true),
-        }
-    }
-
-    /// The first rule about it holds.
-    fn admit(&mut self, admission: ClientAdmission) {
-        if self.admission == ClientAdmission::Serve {
-            self.admission = admission;
         }
     }
 

@@ -24,17 +24,22 @@ fn the_listener_has_its_own_faults() {
 }
 
 #[test]
-fn clients_are_admitted_as_the_first_rule_says() {
-    for (text, want) in [
-        ("accept-then-close", ClientAdmission::Close),
-        ("accept-then-reset", ClientAdmission::Reset),
-        ("accept-late=2s; accept-then-close", ClientAdmission::Late(Duration::from_secs(2))),
-        ("accept-liar", ClientAdmission::Liar),
-        ("reset", ClientAdmission::Serve),
+fn one_rule_admits_a_client_and_no_other_says_so() {
+    let late = |seconds| ClientAdmission::Late(Duration::from_secs(seconds));
+    for (text, want, word) in [
+        ("accept-then-close", ClientAdmission::Close, "accept-then-close"),
+        ("accept-then-reset; accept-then-close", ClientAdmission::Reset, "accept-then-reset"),
+        ("accept-late=2s; accept-late=3s", late(2), "accept-late"),
+        ("accept-late=2s; every 1st: accept-then-reset", ClientAdmission::Reset, "accept-then-reset"),
+        ("accept-late=2s; 2: accept-then-reset", late(2), "accept-late"),
+        ("accept-late=2s; accept-liar; accept-then-close", ClientAdmission::Liar, "accept-liar"),
     ] {
-        let bench = Bench::new(text);
+        let mut bench = Bench::new(text);
         assert_eq!(bench.faults.admission(), want, "{text}");
+        bench.at(1);
+        assert_eq!(bench.words(), [(word, None, 0)], "{text}");
     }
+    assert_eq!(Bench::new("reset").faults.admission(), ClientAdmission::Serve);
 }
 
 #[test]
