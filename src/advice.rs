@@ -149,7 +149,8 @@ fn of_section(label: &str, from: &str, to: &str) -> Cow<'static, str> {
         }
         "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => format!(
             "An authority makes a certificate of it, or its own key does: \
-             openssl x509 -req -days 30 -copy_extensions copy -in {from} -signkey KEY -out {to}"
+             openssl req -x509 -days 30 -copy_extensions copy -in {from} -key KEY -addext \
+             basicConstraints=critical,CA:FALSE -out {to}"
         )
         .into(),
         "PKCS7" | "CMS" => format!("Take the certificates out: openssl pkcs7 -print_certs -in {from} -out {to}").into(),
@@ -243,6 +244,13 @@ pub(crate) fn of_tls(failure: TlsFailure) -> &'static str {
             "Trust this very certificate (its file with --ca FILE, or --pin SHA256), or give the server one of \
              its own: add `-addext basicConstraints=critical,CA:FALSE` to `openssl req -x509`."
         }
+        // Such a certificate is not read at all, pinned or not.
+        TlsFailure::BadCertificate(
+            CertificateFlaw::OldVersion
+            | CertificateFlaw::Extension
+            | CertificateFlaw::Encoding
+            | CertificateFlaw::Other,
+        ) => "The other end needs another certificate: no flag makes TLS take this one.",
         TlsFailure::BadCertificate(_) => {
             "The other end needs another certificate; a client trusts this very one with --pin SHA256."
         }

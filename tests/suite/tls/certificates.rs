@@ -73,7 +73,7 @@ fn a_file_of_another_kind_is_reported_with_the_command_that_mends_it() {
         (file("empty.pem", b""), "it is empty", "Copy it again"),
         (file("der.cer", &der(&cert)), "certificate in DER form", "openssl x509 -inform DER -in"),
         (file("it's.p12", &p12), "PKCS #12", "openssl pkcs12 -nodes -in '"),
-        (file("request.pem", pem("CERTIFICATE REQUEST", b"x").as_bytes()), "certificate request", "openssl x509 -req"),
+        (file("request.pem", pem("CERTIFICATE REQUEST", b"x").as_bytes()), "certificate request", "openssl req -x509"),
         (file("cut.pem", &whole[..whole.len() / 2]), "number 1 is damaged or cut off", "Copy it again"),
         (file("bits.pem", &whole.replace_at(40, b"*")), "number 1 is damaged or cut off", "Copy it again"),
         (file("odd.pem", pem("CERTIFICATE", &[1; 9]).as_bytes()), "it is malformed", make),

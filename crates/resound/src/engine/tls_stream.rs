@@ -30,8 +30,10 @@ impl TlsStream {
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(client.config()));
         let tls = connector.connect(client.name().clone(), SharedStream(Arc::clone(&plain))).await?;
         let state = tls.get_ref().1;
-        let chain: Vec<_> =
-            state.peer_certificates().unwrap_or_default().iter().filter_map(|der| Certificate::read(der)).collect();
+        let read = |der: &rustls::pki_types::CertificateDer<'_>| {
+            Certificate::read(der).unwrap_or_else(|| Certificate::unreadable(der))
+        };
+        let chain: Vec<_> = state.peer_certificates().unwrap_or_default().iter().map(read).collect();
         // Sessions of TLS 1.2 may share it.
         let is_unique = state.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         let export = || state.export_keying_material([0; 32], resound_proto::EXPORTER_LABEL, None).ok();

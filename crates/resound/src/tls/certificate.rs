@@ -68,6 +68,20 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// A certificate of which only the [fingerprint](Self::fingerprint) is known.
+    pub(crate) fn unreadable(der: &[u8]) -> Self {
+        Self {
+            subject: "(a certificate that cannot be read)".into(),
+            issuer: String::new(),
+            names: Vec::new(),
+            not_before: SystemTime::UNIX_EPOCH,
+            not_after: SystemTime::UNIX_EPOCH,
+            is_authority: false,
+            is_self_issued: false,
+            fingerprint: Fingerprint::of(der),
+        }
+    }
+
     /// Reads a certificate in DER form; `None` where it is none.
     #[must_use]
     pub fn read(der: &[u8]) -> Option<Self> {

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use yasna::models::{GeneralizedTime, TaggedDerValue, UTCTime};
-use yasna::tags::{TAG_BMPSTRING, TAG_GENERALIZEDTIME, TAG_UTCTIME};
+use yasna::tags::{TAG_BMPSTRING, TAG_GENERALIZEDTIME, TAG_UNIVERSALSTRING, TAG_UTCTIME};
 use yasna::{ASN1Error, ASN1ErrorKind, ASN1Result, BERReader, BERReaderSeq, Tag, TagClass, parse_ber};
 
 /// Tags of strings that hold ASCII, Latin-1 or UTF-8: UTF8String, NumericString, PrintableString,
@@ -120,20 +120,21 @@ fn extension(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<(String, Vec<u8>)> 
     Ok((id, parts.next().read_bytes()?))
 }
 
-/// `Time` (4.1.2.5), which ends with Z.
+/// `Time` (4.1.2.5): with its seconds, and in UTC.
 fn moment(time: BERReader<'_, '_>) -> ASN1Result<SystemTime> {
     let value = time.read_tagged_der()?;
-    let text = Some(value.value()).filter(|text| text.ends_with(b"Z"));
-    let time = match value.tag() {
-        TAG_UTCTIME => text.and_then(UTCTime::parse).map(|time| *time.datetime()),
-        TAG_GENERALIZEDTIME => text.and_then(GeneralizedTime::parse).map(|time| *time.datetime()),
+    let time = match (value.tag(), value.value()) {
+        (TAG_UTCTIME, text @ [.., b'Z']) if text.len() == 13 => UTCTime::parse(text).map(|time| *time.datetime()),
+        (TAG_GENERALIZEDTIME, text @ [.., b'Z']) if text.len() == 15 => {
+            GeneralizedTime::parse(text).map(|time| *time.datetime())
+        }
         _ => None,
     };
     let since_1970 = time.ok_or(ASN1Error::new(ASN1ErrorKind::Invalid))?.unix_timestamp();
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(since_1970.try_into().unwrap_or(0)))
 }
 
-/// `Name` (4.1.2.4) as a line: `C=US, O=Example, CN=example.org`.
+/// `Name` (4.1.2.4) as a line: `C=US, O=Example\, Inc., CN=example.org`.
 fn name(der: &[u8]) -> String {
     let attribute = |parts: &mut BERReaderSeq<'_, '_>| {
         let id = parts.next().read_oid()?.to_string();
@@ -147,19 +148,31 @@ fn name(der: &[u8]) -> String {
     }
 }
 
-/// `DirectoryString` and its like; another value in hexadecimal digits.
+/// A value, with a backslash before what would end it (RFC 4514, 2.4): no value looks like several.
+fn escaped(value: &str) -> String {
+    let special = |c: char| ",+=\"\\<>;".contains(c);
+    value.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// `DirectoryString` and its like; another value in hexadecimal digits behind `#`.
 fn text(value: &TaggedDerValue) -> String {
     let bytes = value.value();
-    match value.tag() {
+    let text = match value.tag() {
         TAG_BMPSTRING => {
             let units = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
-        Tag { tag_class: TagClass::Universal, tag_number } if STRINGS.contains(&tag_number) => {
-            String::from_utf8_lossy(bytes).into_owned()
+        TAG_UNIVERSALSTRING => {
+            let units = bytes.chunks_exact(4).map(|unit| u32::from_be_bytes([unit[0], unit[1], unit[2], unit[3]]));
+            units.map(|unit| char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
-        _ => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
-    }
+        Tag { tag_class: TagClass::Universal, tag_number } if STRINGS.contains(&tag_number) => {
+            std::str::from_utf8(bytes)
+                .map_or_else(|_| bytes.iter().map(|&byte| char::from(byte)).collect(), String::from)
+        }
+        _ => return bytes.iter().fold("#".into(), |text, byte| format!("{text}{byte:02X}")),
+    };
+    escaped(&text)
 }
 
 /// The DNS names and IP addresses in `GeneralNames` (4.2.1.6).
@@ -210,7 +223,7 @@ mod tests {
         let der = signed(|params| {
             params.distinguished_name = rcgen::DistinguishedName::new();
             params.distinguished_name.push(DnType::CountryName, DnValue::PrintableString("DE".try_into().unwrap()));
-            params.distinguished_name.push(DnType::OrganizationName, "Müller + Söhne");
+            params.distinguished_name.push(DnType::OrganizationName, "Müller + Söhne, CN=a");
             params.distinguished_name.push(DnType::CommonName, DnValue::BmpString("Ω".try_into().unwrap()));
             params.distinguished_name.push(DnType::CustomDnType(vec![1, 2, 3, 400_000]), "x");
             params.not_before = rcgen::date_time_ymd(2001, 2, 3);
@@ -218,7 +231,7 @@ mod tests {
             params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::Any];
         });
-        let name = "C=DE, O=Müller + Söhne, CN=Ω, 1.2.3.400000=x".to_string();
+        let name = r"C=DE, O=Müller \+ Söhne\, CN\=a, CN=Ω, 1.2.3.400000=x".to_string();
         let read = X509 {
             issuer: name.clone(),
             subject: name,
