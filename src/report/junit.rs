@@ -61,8 +61,8 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome]) -> String {
 
 fn cases(run: &Run, outcomes: &[GateOutcome]) -> Vec<Case> {
     let record = &run.record;
-    let of_gate = |outcome: &GateOutcome| Case {
-        name: format!("fail-if {}", outcome.gate),
+    let of_gate = |outcome: &GateOutcome, when: &str| Case {
+        name: format!("fail-if {}{when}", outcome.gate),
         judgement: outcome.judgement,
         why: match outcome.judgement {
             Judgement::Fail => format!("{} is true: {}", outcome.gate, outcome.measured),
@@ -70,7 +70,10 @@ fn cases(run: &Run, outcomes: &[GateOutcome]) -> Vec<Case> {
         },
         details: String::new(),
     };
-    let mut cases: Vec<_> = outcomes.iter().map(of_gate).collect();
+    let mut cases: Vec<_> = outcomes.iter().map(|outcome| of_gate(outcome, "")).collect();
+    // Without gates of its own, a report of a failed run would be green.
+    let judged = run.judged.iter().filter(|_| outcomes.is_empty()).flat_map(|judged| &judged.verdict.gates);
+    cases.extend(judged.map(|outcome| of_gate(outcome, ", as it was judged then")));
     // Failures that no gate allows fail the run without a gate.
     let unforgiven = verdict::unforgiven(run, outcomes);
     let is_unforgiven = |class| unforgiven.contains(&class);

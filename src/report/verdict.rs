@@ -61,7 +61,7 @@ pub(crate) fn unjudgeable(run: &Run, outcomes: &[GateOutcome]) -> Option<Unjudge
     if silent > 0 {
         let connections = units::counted(run.record.settings.most_connections(), "connection");
         let why = format!(
-            "{} of {connections} got no answer before the end of the run; to settle it: a longer --duration, or {}",
+            "{} of {connections} got nothing before the end of the run; to settle it: a longer --duration, or {}",
             units::count(silent),
             run.settles_silence()
         );
@@ -213,7 +213,7 @@ mod tests {
         let mut silent = run(&[], false).record;
         silent.total.counts.silent = 3;
         assert_eq!(code(&Run::of(silent.clone()), &["errors>0"]), exit::CANNOT_TELL);
-        assert!(unjudgeable(&Run::of(silent), &[]).unwrap().why.starts_with("3 of 64 connections got no answer"));
+        assert!(unjudgeable(&Run::of(silent), &[]).unwrap().why.starts_with("3 of 64 connections got nothing"));
         let step = |broken: Option<&str>| resound_load::RampStep {
             level: 100.0,
             total: Default::default(),

@@ -279,7 +279,10 @@ impl LoadConnection {
         let ConnectionOutcome { settled, lost } =
             ConnectionOutcome::record(&self.config, &mut self.answers, AnswerTimes::of(cx), tally, settle);
         let now = self.config.time(cx.now());
-        tally.last_activity = now;
+        // The target's FIN is none: how long it takes to close is no time of the run.
+        if settled > 0 || lost {
+            tally.last_activity = now;
+        }
         if settled > 0 {
             let is_outage = !self.has_answered && self.recover(now, tally);
             if let Some((slot, sent)) = self.slot.as_mut().zip(sent) {
@@ -313,6 +316,8 @@ impl LoadConnection {
         let (lines, wrong) = self.pattern.received(bytes, verify);
         if !self.has_answered {
             self.recover(now, tally);
+        } else if let Some(slot) = &mut self.slot {
+            stall::record_wait(&self.config, slot, self.last_answer, now, false, tally);
         }
         self.last_answer = now;
         if now >= self.config.measure_from && self.has_begun {

@@ -18,10 +18,12 @@ const SHORTEST: Duration = Duration::from_millis(10);
 const TIMES: u32 = 10;
 /// A connection that has waited for less than this at the end of the run may just have sent.
 const SILENT: u64 = 100_000_000;
+/// A generated stream pauses for less than this, unless something is wrong.
+const PAUSE: u64 = 1_000_000_000;
 
 /// Records that a slot of a closed loop waited for an answer. With `is_outage` the wait is recorded
 /// as an outage already. A slot that waits at the end of the run, and had no answer in the measured
-/// time, is counted once.
+/// time or in the last second of a stream, is counted once.
 pub(super) fn record_wait(
     config: &RunConfig,
     slot: &mut ConnectionSlot,
@@ -34,11 +36,15 @@ pub(super) fn record_wait(
         return;
     }
     let wait = now.min(config.end()).saturating_sub(since.max(config.measure_from));
-    if !is_outage && wait >= nanos(SHORTEST) && config.traffic == TrafficPattern::Answered {
+    let is_stream = config.traffic == TrafficPattern::Pattern;
+    if !is_outage && wait >= if is_stream { PAUSE } else { nanos(SHORTEST) } {
         tally.waits.record(wait);
     }
-    if now >= config.end() && wait >= SILENT && !std::mem::replace(&mut slot.has_answered, true) {
+    // A stream that has stopped may have brought bytes before.
+    let has_answered = slot.has_answered && !(is_stream && wait >= PAUSE);
+    if now >= config.end() && wait >= SILENT && !has_answered {
         tally.counts.silent += 1;
+        slot.has_answered = true;
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     }
     if counts.silent > 0 {
         warnings.push(format!(
-            "{} of {} got no answer before the end of the run: their times say nothing of how long they would have \
+            "{} of {} got nothing before the end of the run: their times say nothing of how long they would have \
              waited",
             count(counts.silent),
             counted(settings.most_connections(), "connection"),

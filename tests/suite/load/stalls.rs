@@ -44,7 +44,7 @@ fn a_connection_that_is_answered_after_the_end_is_silent(engine: Engine) {
         "{:?}",
         total.stall
     );
-    assert_warns(&record, "3 of 4 connections got no answer before the end of the run");
+    assert_warns(&record, "3 of 4 connections got nothing before the end of the run");
 }
 
 fn a_step_that_reached_little_of_its_rate_has_not_held(engine: Engine) {

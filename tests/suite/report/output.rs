@@ -163,6 +163,11 @@ fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
     assert!(out.contains("\nGates of the saved run, as they were judged then\n  pass  errors>3 "), "{out}");
     // With its comparison, and again when that has been saved.
     let (_, compared, _) = report(&[&worse, "--compare", &base, "--json", "--fail-if", "rate worse>10%"]);
+    let junit = folder.path().join("then.xml");
+    run(&["report", "-", "--junit", junit.to_str().unwrap()], compared.as_bytes());
+    let xml = fs::read_to_string(junit).unwrap();
+    let then = "name=\"fail-if rate worse&gt;10%, as it was judged then\"";
+    assert!(xml.contains(" failures=\"1\" ") && xml.contains(then), "{xml}");
     let (code, again, _) = run(&["report", "-", "--json"], compared.as_bytes());
     assert_eq!(code, Some(0));
     let again_value: Value = serde_json::from_slice(&again).unwrap();
