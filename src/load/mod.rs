@@ -55,7 +55,10 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
         tokio::pin!(signal);
         let prepared = tokio::select! {
             biased;
-            () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
+            () = &mut signal => {
+                say("interrupted before the run began: nothing was measured, and no report was written");
+                return Ok(ExitCode::from(exit::SIGNAL));
+            }
             prepared = prepare(&mut plan, address) => prepared,
         };
         let prepared = match prepared {

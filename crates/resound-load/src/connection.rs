@@ -305,9 +305,7 @@ impl LoadConnection {
     /// The first answer on this connection ends an outage before it. Returns whether there was one.
     fn recover(&mut self, now: u64, tally: &mut Tally) -> bool {
         self.has_answered = true;
-        let outage = self.slot.as_mut().map_or(0, |slot| slot.recover(&self.config, now));
-        tally.outage += outage;
-        outage > 0
+        self.slot.as_mut().is_some_and(|slot| slot.recover(&self.config, now, tally) > 0)
     }
 
     /// Handles bytes of a character generator. Returns whether they are right.

@@ -23,8 +23,9 @@ use resound_proto::{Endpoint, Limits, Reply};
 pub const BULK: u64 = 64 * 1024;
 /// Connections that share a tally on the threads engine, which has a worker per connection.
 const THREADS_PER_TALLY: usize = 64;
-/// The longest wait for all connections, besides the time that their connect rate takes.
-const CONNECTING: Duration = Duration::from_secs(30);
+/// All connections are waited for as long as this many attempts may take, besides the time that
+/// their connect rate takes.
+const ATTEMPTS: u32 = 3;
 
 /// A load to generate. [`Load::start`] starts it.
 pub struct Load {
@@ -178,6 +179,7 @@ impl Load {
             until,
             end: AtomicU64::new(until),
             per_connection: settings.messages_per_connection,
+            keeps_silences: self.ramp_of(RampVariable::Connections).is_some(),
             tallies: Tallies::new(tallies),
             start: OnceLock::new(),
             negotiated_tls: OnceLock::new(),
@@ -250,7 +252,8 @@ impl RunningLoad {
 
     /// The longest time to wait for all connections.
     pub(super) fn connect_patience(&self) -> Duration {
-        CONNECTING + self.load.dial_gap() * u32::try_from(self.connections).unwrap_or(u32::MAX)
+        let dialling = self.load.dial_gap() * u32::try_from(self.connections).unwrap_or(u32::MAX);
+        self.load.connect_timeout.saturating_mul(ATTEMPTS).saturating_add(dialling)
     }
 
     /// The shortest length of a run with a number of messages: that of its schedule, which lasts

@@ -75,6 +75,8 @@ struct RunMonitor<F> {
     /// The number of open connections.
     open: u64,
     has_opened: bool,
+    /// Where measuring began without some connections: how many were open, and after which time.
+    incomplete: Option<(u64, Duration)>,
     failed: u64,
     /// Connections and failures before measuring. The first tick includes them.
     before: Interval,
@@ -102,6 +104,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             failures: Vec::new(),
             open: 0,
             has_opened: false,
+            incomplete: None,
             failed: 0,
             before: Interval::default(),
             last: None,
@@ -154,7 +157,8 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
     /// Waits until all connections are open, or it is clear that they will not be, and starts the
     /// run. Returns `false` if no connection could be made.
     async fn connect(&mut self) -> bool {
-        let until = Instant::now() + self.run.connect_patience();
+        let patience = self.run.connect_patience();
+        let until = Instant::now().checked_add(patience);
         let mut observed = Instant::now();
         let mut since = Interval::default();
         loop {
@@ -176,7 +180,9 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             }
             // A target that ends connections as soon as it has them gets what was planned.
             let are_lost = have_failed && self.open == 0;
-            if are_lost || self.open >= wanted || Instant::now() >= until || self.run.handle.is_finished() {
+            let is_late = until.is_some_and(|until| until <= Instant::now());
+            if are_lost || self.open >= wanted || is_late || self.run.handle.is_finished() {
+                self.incomplete = (is_late && self.open < wanted).then_some((self.open, patience));
                 break;
             }
             sleep(CONNECT_POLL).await;
@@ -334,7 +340,8 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
     fn collect_waits(&mut self) {
         let waits = self.run.config.tallies.take_waits();
         self.waits.add(&waits);
-        self.ramp.iter_mut().for_each(|ramp| ramp.add_waits(&waits));
+        let silences = self.run.config.tallies.take_silences();
+        self.ramp.iter_mut().for_each(|ramp| ramp.add_silences(&silences));
     }
 
     /// Makes the record of a run that ended by itself, or was cut then.
@@ -371,6 +378,11 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             warnings: Vec::new(),
         };
         record.warnings = warnings(&record);
+        if let Some((open, patience)) = self.incomplete {
+            let wanted = super::figures::counted(self.run.connections, "connection");
+            let patience = super::figures::latency(patience);
+            record.warnings.insert(0, format!("measuring began with {open} of {wanted}, after {patience}"));
+        }
         if let Some(time) = hopeless_after {
             let time = super::figures::latency(time);
             record.warnings.insert(0, format!("the run was given up: no connection could be made or kept for {time}"));

@@ -30,7 +30,7 @@ impl RampSteps {
         if self.of == RampVariable::Connections {
             let silent = step.outage.saturating_add(step.stall).as_secs_f64() / level;
             let has_held = silent <= (seconds * SILENT).max(MOMENT.as_secs_f64());
-            // A wait counts where it ends, and may have begun in the step before.
+            // A connection that is replaced may have two in one step.
             let share = (100.0 * silent / seconds).min(100.0);
             return (!has_held).then(|| format!("for {share:.0} % of the time nothing was answered"));
         }

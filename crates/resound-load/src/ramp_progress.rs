@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::nanos::nanos;
+use super::tally::SilentTime;
 use super::unfinished::{RunEnd, UnfinishedKind};
-use super::{Bucket, Interval, Latency, RampStep, RampSteps, Settings, Threshold, stall};
+use super::{Bucket, Interval, Latency, RampStep, RampSteps, RampVariable, Settings, Threshold, stall};
 
 /// The steps of a ramp: those that are finished, and the current one.
 pub(super) struct RampProgress {
@@ -11,14 +13,14 @@ pub(super) struct RampProgress {
     breaks: Option<Box<Threshold>>,
     pub(super) finished: Vec<RampStep>,
     current: Interval,
-    /// The waits for answers of each finished step and of the current one.
-    waits: Vec<Latency>,
+    /// Of each step, the parts of waits for answers and of outages that lie in it.
+    silences: Vec<(Latency, Duration)>,
 }
 
 impl RampProgress {
     pub(super) fn new(ramp: RampSteps, breaks: Option<Box<Threshold>>) -> Self {
-        let (finished, current, waits) = (Vec::new(), Interval::default(), vec![Latency::default()]);
-        Self { ramp, breaks, finished, current, waits }
+        let silences = vec![Default::default(); ramp.count() as usize];
+        Self { ramp, breaks, finished: Vec::new(), current: Interval::default(), silences }
     }
 
     /// Adds a tick to the current step.
@@ -36,10 +38,23 @@ impl RampProgress {
         }
     }
 
-    /// Adds waits to the current step; after the last step they belong to that.
-    pub(super) fn add_waits(&mut self, waits: &Latency) {
-        let last = self.ramp.count() as usize - 1;
-        self.waits[self.finished.len().min(last)].add(waits);
+    /// Divides times without an answer among the steps in which they lie.
+    pub(super) fn add_silences(&mut self, silences: &[SilentTime]) {
+        let every = self.ramp.every;
+        for silence in silences {
+            let first = (silence.from.as_nanos() / every.as_nanos().max(1)) as usize;
+            for (number, (waits, outage)) in self.silences.iter_mut().enumerate().skip(first) {
+                let from = every * number as u32;
+                if silence.to <= from {
+                    break;
+                }
+                let part = silence.to.min(from + every).saturating_sub(silence.from.max(from));
+                match silence.is_outage {
+                    true => *outage += part,
+                    false => waits.add(&Latency::of([(nanos(part), 1)])),
+                }
+            }
+        }
     }
 
     /// When the current step ends, of a ramp that began at `from`.
@@ -69,7 +84,6 @@ impl RampProgress {
         }
         let broken = self.breaks.as_ref().filter(|_| was_seen).and_then(|breaks| breaks(&total));
         self.finished.push(RampStep { level: self.ramp.level(number), total, broken });
-        self.waits.push(Latency::default());
     }
 
     /// The last finished step, if it broke a threshold.
@@ -94,8 +108,12 @@ impl RampProgress {
     /// Sets the stalls of all steps, and checks whether each reached its level. That is possible
     /// only now: during a step a late target looks like a busy machine.
     pub(super) fn settle_stalls(&mut self, from: Duration, settings: &Settings) {
-        for (step, waits) in self.finished.iter_mut().zip(&self.waits) {
-            step.total.stall = stall::stalled(waits, from);
+        let is_of_connections = self.ramp.of == RampVariable::Connections;
+        for (step, (waits, outage)) in self.finished.iter_mut().zip(&self.silences) {
+            if is_of_connections {
+                step.total.stall = stall::stalled(waits, from);
+                step.total.outage = *outage;
+            }
             if step.broken.is_none() {
                 step.broken = self.ramp.shortfall(step.level, &step.total, settings);
             }

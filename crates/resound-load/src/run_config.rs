@@ -9,7 +9,7 @@ use resound_proto::TlsInfo;
 use super::nanos::nanos;
 use super::rules::Rules;
 use super::schedule::RateCurve;
-use super::tally::Tallies;
+use super::tally::{SilentTime, Tallies, Tally};
 use super::{Arrivals, Failure, LoadFailure};
 
 /// Messages in flight on one connection of an open loop, unless the depth is given. Further
@@ -69,6 +69,8 @@ pub(super) struct RunConfig {
     pub(super) end: AtomicU64,
     /// Messages of one connection, before another replaces it.
     pub(super) per_connection: Option<u64>,
+    /// The run is a ramp of connections, whose steps are judged by the times without an answer.
+    pub(super) keeps_silences: bool,
     pub(super) tallies: Tallies,
     pub(super) start: OnceLock<Instant>,
     /// The TLS parameters of the first connection.
@@ -76,6 +78,14 @@ pub(super) struct RunConfig {
 }
 
 impl RunConfig {
+    /// Keeps a time without an answer, for the steps of a ramp.
+    pub(super) fn keep_silence(&self, from: u64, to: u64, is_outage: bool, tally: &mut Tally) {
+        if self.keeps_silences {
+            let measured = |time: u64| Duration::from_nanos(time.saturating_sub(self.measure_from));
+            tally.silences.push(SilentTime { from: measured(from), to: measured(to), is_outage });
+        }
+    }
+
     /// Sets the start of the run.
     pub(super) fn begin(&self, start: Instant) {
         let _ = self.start.set(start);

@@ -100,11 +100,18 @@ impl ConnectionSlot {
         self.lost = Some(LostConnection { since, is_outage: is_outage || before.is_some() });
     }
 
-    /// An answer arrived. Returns the length of the outage before it, within the measured time.
-    pub(super) fn recover(&mut self, config: &RunConfig, now: u64) -> u64 {
+    /// An answer arrived. Counts the outage before it, within the measured time, and returns its
+    /// length.
+    pub(super) fn recover(&mut self, config: &RunConfig, now: u64, tally: &mut Tally) -> u64 {
         let Some(lost) = self.lost.take() else { return 0 };
-        let out = now.min(config.end()).saturating_sub(lost.since.max(config.measure_from));
-        if lost.is_outage || out >= SLOW_RETURN { out } else { 0 }
+        let until = now.min(config.end());
+        let out = until.saturating_sub(lost.since.max(config.measure_from));
+        if !lost.is_outage && out < SLOW_RETURN {
+            return 0;
+        }
+        config.keep_silence(lost.since, until, true, tally);
+        tally.outage += out;
+        out
     }
 
     /// The run is over: counts, once, the messages that were planned by then and never sent.
@@ -112,7 +119,7 @@ impl ConnectionSlot {
     /// `blocked` is the time in which the target prevented sending. A message that was blocked for
     /// half of its wait or more is unsent; the generator itself was late for the others.
     pub(super) fn finish(&mut self, config: &RunConfig, now: Instant, blocked: Option<(u64, u64)>, tally: &mut Tally) {
-        tally.outage += self.recover(config, config.time(now));
+        self.recover(config, config.time(now), tally);
         let connection = self.connection(config);
         let Some(schedule) = &mut self.schedule else { return };
         let until = config.time(now).min(config.end());

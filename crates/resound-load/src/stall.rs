@@ -39,6 +39,7 @@ pub(super) fn record_wait(
     let is_stream = config.traffic == TrafficPattern::Pattern;
     if !is_outage && wait >= if is_stream { PAUSE } else { nanos(SHORTEST) } {
         tally.waits.record(wait);
+        config.keep_silence(since, now.min(config.end()), false, tally);
     }
     // A stream that has stopped may have brought bytes before.
     let has_answered = slot.has_answered && !(is_stream && wait >= PAUSE);

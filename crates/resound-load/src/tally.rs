@@ -31,6 +31,15 @@ impl TimeRecorder {
     }
 }
 
+/// A time in which a connection got no answer, from the beginning of the measured time on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SilentTime {
+    pub(super) from: Duration,
+    pub(super) to: Duration,
+    /// It belongs to an outage. Otherwise it may be a stall.
+    pub(super) is_outage: bool,
+}
+
 /// Statistics since the last collection, of the connections of one worker or a few. Their size does
 /// not depend on the number of messages.
 #[derive(Default)]
@@ -49,6 +58,9 @@ pub(super) struct Tally {
     pub(super) outage: u64,
     /// Waits for answers that may be stalls. The median of the whole run decides.
     pub(super) waits: TimeRecorder,
+    /// The same and the outages with their times, which a ramp of connections divides among its
+    /// steps. Other runs have none.
+    pub(super) silences: Vec<SilentTime>,
     pub(super) unfinished: UnfinishedMessages,
     failures: Vec<Failure>,
     /// When a message was last sent or answered.
@@ -89,6 +101,7 @@ pub(super) struct Tallies {
     spare: Mutex<Box<Tally>>,
     unfinished: Mutex<UnfinishedMessages>,
     waits: Mutex<Latency>,
+    silences: Mutex<Vec<SilentTime>>,
     last_activity: AtomicU64,
 }
 
@@ -118,6 +131,7 @@ impl Tallies {
             failures.append(&mut spare.failures);
             self.unfinished.lock().append(&mut spare.unfinished);
             self.waits.lock().add(&spare.waits.take());
+            self.silences.lock().append(&mut spare.silences);
         }
         failures.sort_by_key(|failure| failure.at);
         failures.truncate(Record::FAILURES);
@@ -127,6 +141,11 @@ impl Tallies {
     /// Takes the collected waits that may be stalls.
     pub(super) fn take_waits(&self) -> Latency {
         std::mem::take(&mut self.waits.lock())
+    }
+
+    /// Takes the collected times without an answer.
+    pub(super) fn take_silences(&self) -> Vec<SilentTime> {
+        std::mem::take(&mut self.silences.lock())
     }
 
     /// Takes the collected unfinished messages.

@@ -162,6 +162,26 @@ fn a_stream_that_does_not_come_is_no_success() {
     }
 }
 
+/// How long a target takes to close is no time of the run.
+#[test]
+fn a_run_of_messages_ends_with_its_last_answer() {
+    let port = serving(|peer| {
+        for _ in 0..MESSAGES {
+            let answer = message(peer);
+            peer.write_all(&answer).unwrap();
+        }
+        // The client's FIN, and nothing for most of the time that it waits for another.
+        let _ = peer.read(&mut [0]);
+        let (_never, waits) = std::sync::mpsc::channel::<()>();
+        let _ = waits.recv_timeout(Duration::from_millis(700));
+    });
+    let args = ["load", "127.0.0.1", &port, "--mode", "echo", "--size", "64", "-n", "200", "-c", "1", "--json"];
+    let (code, out, err) = run(&args, b"");
+    let record: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let elapsed = record["elapsed_s"].as_f64().unwrap();
+    assert!(code == Some(0) && elapsed < 0.6, "{elapsed} s: {err}");
+}
+
 #[test]
 fn a_run_that_measures_nothing_cannot_tell() {
     let port = echoing(|_| {});

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use resound::{Echo, Engine};
-use resound_load::{Load, Mode, Phase, RampSteps};
+use resound_load::{Load, Mode, Phase, RampSteps, RampVariable};
 
 use super::{assert_warns, echoing, lasting, load, ramped, rates, run, run_until, settings};
 use crate::harness::{Running, on_each_engine_once, server};
@@ -14,6 +14,7 @@ on_each_engine_once! {
     a_stall_of_a_closed_loop_is_time_without_an_answer,
     a_connection_that_is_answered_after_the_end_is_silent,
     a_step_that_reached_little_of_its_rate_has_not_held,
+    a_wait_counts_in_each_step_in_which_it_lies,
 }
 
 fn closed_loop(engine: Engine, to: SocketAddr, duration: Duration) -> Load {
@@ -45,6 +46,21 @@ fn a_connection_that_is_answered_after_the_end_is_silent(engine: Engine) {
         total.stall
     );
     assert_warns(&record, "3 of 4 connections got nothing before the end of the run");
+}
+
+/// It ends in the second step, and most of it is in the first.
+fn a_wait_counts_in_each_step_in_which_it_lies(engine: Engine) {
+    let server = echoing(engine, "late-answer=900ms @message=6");
+    let every = Duration::from_millis(600);
+    let ramp = RampSteps { of: RampVariable::Connections, every, ..rates(1.0, 1.0, 2.0) };
+    let record = run(ramped(engine, server.address(), 1, ramp));
+    let [first, second] = &record.steps[..] else { panic!("{} steps", record.steps.len()) };
+    assert!(first.total.stall >= every / 2, "{:?}", first.total.stall);
+    let broken = first.broken.as_deref().unwrap();
+    assert!(broken.contains("of the time nothing was answered"), "{broken}");
+    // That of both connections.
+    assert!(second.total.stall >= every / 2, "{:?}", second.total.stall);
+    assert!(first.total.stall + second.total.stall <= record.total.stall + every / 10, "{:?}", record.total.stall);
 }
 
 fn a_step_that_reached_little_of_its_rate_has_not_held(engine: Engine) {

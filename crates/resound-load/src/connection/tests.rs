@@ -44,6 +44,7 @@ impl TestConnection {
             until: u64::MAX,
             end: AtomicU64::new(u64::MAX),
             per_connection: None,
+            keeps_silences: false,
             tallies: Tallies::new(1),
             start: OnceLock::new(),
             negotiated_tls: OnceLock::new(),
