@@ -142,6 +142,13 @@ impl ConnectionFaults {
         }
     }
 
+    /// What waits for more bytes of a direction goes on as it is, as if the sender had ended.
+    pub fn flush(&mut self, now: Instant, direction: StreamDirection) {
+        self.advance(now);
+        let now = self.now;
+        self.lane_mut(direction).flush(now);
+    }
+
     /// The sender of a direction is gone, by RST or because its socket failed. What is on its way
     /// to it is lost.
     pub fn received_reset(&mut self, now: Instant, direction: StreamDirection) {

@@ -28,6 +28,7 @@ on_each_engine! {
     late_answer_keeps_one_answer_and_those_behind,
     several_answers_in_one_read_suffer_each_for_itself,
     a_drain_waits_for_a_late_answer,
+    a_drain_answers_lines_that_wait_to_be_swapped,
     of_many_lines_in_one_write_the_right_one_suffers,
 }
 
@@ -187,6 +188,17 @@ fn a_drain_waits_for_a_late_answer(engine: Engine) {
     assert_eq!((totals.opened, totals.messages), (1, 1));
     let closed = faulted.running.events.try_iter().find(|event| matches!(event, Event::Closed(..)));
     assert!(matches!(closed, Some(Event::Closed(_, CloseReason::Drained))), "{closed:?}");
+}
+
+fn a_drain_answers_lines_that_wait_to_be_swapped(engine: Engine) {
+    let faulted = Faulted::serving(server(engine), "up: swap=1KiB @5B", |_| Reply::default());
+    let mut client = faulted.connect();
+    client.send("zero\none\ntwo\n");
+    client.expect("Server received: zero\n");
+    faulted.running.handle.drain(PATIENCE);
+    client.expect("Server received: one\nServer received: two\n");
+    assert_eq!(client.rest(), b"");
+    assert_eq!(faulted.running.wait().messages, 3);
 }
 
 #[test]

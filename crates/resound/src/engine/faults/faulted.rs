@@ -218,6 +218,8 @@ impl Service for FaultedService {
             // Nothing was read, and nothing is to be answered.
             return cx.reset();
         }
+        // What has come is answered, also where a fault waits for more.
+        self.faults.flush(cx.now(), StreamDirection::Up);
         self.advance(cx);
     }
 
