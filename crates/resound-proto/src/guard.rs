@@ -23,6 +23,12 @@ impl GuardedService {
         Self(Box::new(NoService))
     }
 
+    /// The service, for a caller that catches its panics.
+    #[inline]
+    pub(super) fn within_guard(&mut self) -> &mut dyn Service {
+        self.0.as_mut()
+    }
+
     pub(super) fn call<T>(&mut self, event: impl FnOnce(&mut dyn Service) -> T) -> Option<T> {
         guarded(|| event(self.0.as_mut()))
     }

@@ -110,7 +110,7 @@ impl Core {
         event: fn(&mut dyn Service, &mut Cx<'_>),
     ) {
         if self.state.is_open() {
-            self.call(now, DeliveredMessage::NONE, out, &mut (0..0), observer, event);
+            self.call(now, out, observer, event);
         }
     }
 
@@ -131,13 +131,13 @@ impl Core {
         self.asked.rare.begin_report();
         if self.state.is_open() {
             let event = |service: &mut dyn Service, cx: &mut Cx<'_>| service.socket(report, cx);
-            self.call(now, DeliveredMessage::NONE, out, &mut (0..0), observer, event);
+            self.call(now, out, observer, event);
         }
         self.asked.rare.end_report();
     }
 
     /// Delivers one message to the observer and the service, or bytes that are no message
-    /// ([`Framing::Stream`]) to the service alone.
+    /// ([`Framing::Stream`]) to the service alone. The caller catches their panics.
     // Inlined, it passes the parts of `data` in registers: to read them back from where they have
     // just been written, two at once, would stall the processor for each message.
     #[inline(always)]
@@ -156,34 +156,45 @@ impl Core {
             self.long = if len > self.limits.high_water / 2 { u32::try_from(len).unwrap_or(u32::MAX) } else { 0 };
         }
         self.progress = Some(now);
-        self.call(now, data, out, echo, observer, |service, cx| {
-            if is_message {
-                cx.observer.message(cx.conn, data.bytes);
-            }
-            service.data(data.bytes, cx);
-        });
+        let (service, mut cx) = self.parts(now, data, out, echo, observer);
+        if is_message {
+            cx.observer.message(cx.conn, data.bytes);
+        }
+        service.within_guard().data(data.bytes, &mut cx);
         if let Some(times) = &mut self.times {
             times.clear_departures();
         }
     }
 
-    #[inline(always)]
     fn call(
         &mut self,
         now: Instant,
-        message: DeliveredMessage<'_>,
         out: &mut Vec<u8>,
-        echo: &mut Range<usize>,
         observer: &mut dyn Observer,
         event: impl FnOnce(&mut dyn Service, &mut Cx<'_>),
     ) {
+        let echo = &mut (0..0);
+        let (service, mut cx) = self.parts(now, DeliveredMessage::NONE, out, echo, observer);
+        if service.call(|service| event(service, &mut cx)).is_none() {
+            self.panicked(now);
+        }
+    }
+
+    /// The service, and what it is called with.
+    #[inline(always)]
+    fn parts<'a>(
+        &'a mut self,
+        now: Instant,
+        message: DeliveredMessage<'a>,
+        out: &'a mut Vec<u8>,
+        echo: &'a mut Range<usize>,
+        observer: &'a mut dyn Observer,
+    ) -> (&'a mut GuardedService, Cx<'a>) {
         let times = self.times.as_deref().filter(|_| !message.bytes.is_empty());
         let (conn, state, asked, unsent) = (&self.info, &mut self.state, &mut self.asked, self.unsent);
         let (truncated, messages) = (self.truncated, &mut self.messages);
-        let mut cx = Cx { now, conn, state, asked, out, echo, message, unsent, truncated, observer, messages, times };
-        if self.service.call(|service| event(service, &mut cx)).is_none() {
-            self.panicked(now);
-        }
+        let cx = Cx { now, conn, state, asked, out, echo, message, unsent, truncated, observer, messages, times };
+        (&mut self.service, cx)
     }
 
     /// Calls an observer.

@@ -1,11 +1,12 @@
 //! Delivery: input becomes messages, and the service receives them as far as backpressure allows.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
 use super::core::Core;
 use crate::error::CloseReason;
 use crate::framing::{Frame, cut};
+use crate::guard::guarded;
 use crate::observer::Observer;
 use crate::ordered::OrderedEvent;
 use crate::service::{DeliveredMessage, Framing, RareRequests};
@@ -35,21 +36,44 @@ impl Core {
         out: &mut Vec<u8>,
         observer: &mut dyn Observer,
     ) -> Range<usize> {
-        let mut echo = 0..0;
-        let mut at = 0;
-        while self.may_deliver(out.len() + echo.len(), self.held.len() + input.len() - at) {
+        let (mut echo, mut at) = (0..0, 0);
+        // One guard for all messages of a read: it costs as much as each of them.
+        let ended = guarded(|| self.deliver_each(now, input, base, &mut at, out, &mut echo, observer));
+        match ended {
+            Some(ControlFlow::Break(())) => return echo,
+            Some(ControlFlow::Continue(())) => {}
+            None => self.panicked(now),
+        }
+        self.keep(now, &input[at..], out, observer);
+        echo
+    }
+
+    /// Delivers what is held and then `input` from `at` on, and moves `at`. Breaks off if there is
+    /// nothing left to keep or to wait for.
+    #[expect(clippy::too_many_arguments, reason = "the state of a loop whose panics are caught around it")]
+    fn deliver_each(
+        &mut self,
+        now: Instant,
+        input: &[u8],
+        base: Option<usize>,
+        at: &mut usize,
+        out: &mut Vec<u8>,
+        echo: &mut Range<usize>,
+        observer: &mut dyn Observer,
+    ) -> ControlFlow<()> {
+        while self.may_deliver(out.len() + echo.len(), self.held.len() + input.len() - *at) {
             let framing = self.asked.framing;
-            let rest = &input[at..];
+            let rest = &input[*at..];
             if self.held.is_empty() {
                 if rest.is_empty() && !self.has_events() {
-                    return echo;
+                    return ControlFlow::Break(());
                 }
                 match cut(framing, rest, 0) {
                     frame @ (Frame::Message(n) | Frame::Bytes(n)) => {
                         self.switch_to_lines();
-                        let data = DeliveredMessage { bytes: &rest[..n], at: base.map(|base| base + at) };
-                        at += n;
-                        self.data(now, data, matches!(frame, Frame::Message(_)), out, &mut echo, observer);
+                        let data = DeliveredMessage { bytes: &rest[..n], at: base.map(|base| base + *at) };
+                        *at += n;
+                        self.data(now, data, matches!(frame, Frame::Message(_)), out, echo, observer);
                     }
                     Frame::TooLong => self.line_too_long(out),
                     Frame::More if rest.is_empty() => {
@@ -59,14 +83,14 @@ impl Core {
                     }
                     Frame::More => {
                         self.hold_part(rest);
-                        at = input.len();
+                        *at = input.len();
                     }
                 }
             } else {
                 match self.held.cut(framing) {
                     frame @ (Frame::Message(n) | Frame::Bytes(n)) => {
                         self.switch_to_lines();
-                        self.held_data(now, n, matches!(frame, Frame::Message(_)), out, &mut echo, observer);
+                        self.held_data(now, n, matches!(frame, Frame::Message(_)), out, echo, observer);
                     }
                     Frame::TooLong => self.line_too_long(out),
                     // Only the rest of this line is copied; the lines behind it are delivered where
@@ -74,14 +98,14 @@ impl Core {
                     Frame::More if !rest.is_empty() => {
                         let n = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
                         self.hold_part(&rest[..n]);
-                        at += n;
+                        *at += n;
                     }
                     Frame::More if self.peer_eof == OrderedEvent::Waiting && self.truncated => self.held.clear(),
                     Frame::More if self.peer_eof == OrderedEvent::Waiting => {
-                        self.held_data(now, self.held.len(), true, out, &mut echo, observer);
+                        self.held_data(now, self.held.len(), true, out, echo, observer);
                     }
                     Frame::More if self.drain == OrderedEvent::Waiting && self.is_last_message() => {
-                        self.held_data(now, self.held.len(), true, out, &mut echo, observer);
+                        self.held_data(now, self.held.len(), true, out, echo, observer);
                     }
                     Frame::More => {
                         if !self.deliver_event(now, out, observer) {
@@ -91,8 +115,7 @@ impl Core {
                 }
             }
         }
-        self.keep(now, &input[at..], out, observer);
-        echo
+        ControlFlow::Continue(())
     }
 
     /// Keeps a part of a line. After a long line, the next one is probably as long.
@@ -116,7 +139,7 @@ impl Core {
         }
     }
 
-    /// Delivers the first `n` of the held bytes.
+    /// Delivers the first `n` of the held bytes. The caller catches panics, which lose them.
     pub(super) fn held_data(
         &mut self,
         now: Instant,

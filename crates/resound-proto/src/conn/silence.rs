@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Conn;
 use super::core::Core;
 use crate::framing::Frame;
+use crate::guard::guarded;
 use crate::observer::Observer;
 use crate::ordered::OrderedEvent;
 use crate::service::{Framing, RareRequests};
@@ -75,7 +76,10 @@ impl Core {
         let pause = silence.pause(self.held.all()).unwrap_or_default();
         let is_first = silence.end_message(self.progress);
         // The bytes are not in the engine's buffer, so the echo range stays empty.
-        self.held_data(now, self.held.len(), true, out, &mut (0..0), observer);
+        let delivered = guarded(|| self.held_data(now, self.held.len(), true, out, &mut (0..0), observer));
+        if delivered.is_none() {
+            self.panicked(now);
+        }
         if is_first {
             self.observe(now, |info| observer.unterminated(info, pause));
         }

@@ -1,7 +1,8 @@
 //! The kind of a private key that cannot be used, in words.
 
+use super::x509::{context, identifier, only, sequence};
+use der::asn1::AnyRef;
 use rustls::pki_types::PrivateKeyDer;
-use yasna::{ASN1Result, BERReaderSeq, Tag, parse_ber};
 
 /// Algorithms, and curves of elliptic-curve keys.
 const NAMES: [(&str, &str); 21] = [
@@ -34,59 +35,38 @@ const EC: &str = "1.2.840.10045.2.1";
 pub(super) fn kind(key: &PrivateKeyDer<'_>) -> Option<String> {
     match key {
         PrivateKeyDer::Pkcs8(der) => {
-            let (algorithm, parameters, inner) = sequence(der.secret_pkcs8_der(), pkcs8)?;
-            match algorithm.as_str() {
-                RSA => rsa(&inner),
-                EC => Some(curve(parameters.as_deref())),
+            // RFC 5958, 2: version, algorithm with its parameters, key.
+            let [_version, algorithm, inner, ..] = sequence(only(der.secret_pkcs8_der())?)?[..] else { return None };
+            let algorithm = sequence(algorithm)?;
+            match identifier(*algorithm.first()?)?.as_str() {
+                RSA => rsa(inner.value()),
+                EC => Some(curve(algorithm.get(1).copied())),
                 other => Some(named(other)),
             }
         }
         PrivateKeyDer::Pkcs1(der) => rsa(der.secret_pkcs1_der()),
-        PrivateKeyDer::Sec1(der) => Some(curve(sequence(der.secret_sec1_der(), sec1)?.as_deref())),
+        PrivateKeyDer::Sec1(der) => {
+            // RFC 5915, 3: version, key, and perhaps the parameters, tagged.
+            let parts = sequence(only(der.secret_sec1_der())?)?;
+            let parameters = parts.get(2).filter(|parameters| context(**parameters) == Some(0));
+            parts.get(1).map(|_key| curve(parameters.and_then(|parameters| only(parameters.value()))))
+        }
         _ => None,
     }
 }
 
-/// What `read` reads at the beginning of a sequence.
-fn sequence<T>(der: &[u8], read: impl Fn(&mut BERReaderSeq<'_, '_>) -> ASN1Result<T>) -> Option<T> {
-    let beginning = |parts: &mut BERReaderSeq<'_, '_>| {
-        let read = read(parts)?;
-        while parts.read_optional(|one| one.read_der())?.is_some() {}
-        Ok(read)
-    };
-    parse_ber(der, |reader| reader.read_sequence(beginning)).ok()
-}
-
-/// RFC 5958, 2: version, algorithm with its parameters, key.
-fn pkcs8(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<(String, Option<Vec<u8>>, Vec<u8>)> {
-    let _version = parts.next().read_der()?;
-    let (algorithm, parameters) = parts.next().read_sequence(|algorithm| {
-        Ok((algorithm.next().read_oid()?.to_string(), algorithm.read_optional(|one| one.read_der())?))
-    })?;
-    Ok((algorithm, parameters, parts.next().read_bytes()?))
-}
-
-/// RFC 5915, 3: version, key, and perhaps the parameters, tagged.
-fn sec1(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<Option<Vec<u8>>> {
-    let (_version, _key) = (parts.next().read_der()?, parts.next().read_bytes()?);
-    parts.read_optional(|parameters| parameters.read_tagged(Tag::context(0), |one| one.read_der()))
-}
-
 /// RFC 8017, A.1.2: version, modulus.
 fn rsa(der: &[u8]) -> Option<String> {
-    let modulus = sequence(der, |parts| {
-        let _version = parts.next().read_der()?;
-        parts.next().read_tagged_der()
-    })?;
+    let [_version, modulus, ..] = sequence(only(der)?)?[..] else { return None };
     let bytes: Vec<u8> = modulus.value().iter().copied().skip_while(|&b| b == 0).collect();
     let bits = bytes.len() * 8 - bytes.first().map_or(0, |first| first.leading_zeros() as usize);
     Some(format!("an RSA key of {bits} bits"))
 }
 
-fn curve(parameters: Option<&[u8]>) -> String {
-    match parameters.map(|parameters| parse_ber(parameters, |one| one.read_oid())) {
-        Some(Ok(curve)) => named(&curve.to_string()),
-        Some(Err(_)) => "an ECDSA key whose curve is described, not named".into(),
+fn curve(parameters: Option<AnyRef<'_>>) -> String {
+    match parameters.map(identifier) {
+        Some(Some(curve)) => named(&curve),
+        Some(None) => "an ECDSA key whose curve is described, not named".into(),
         None => "an ECDSA key that does not name its curve".into(),
     }
 }
@@ -103,12 +83,22 @@ mod tests {
     /// A DER element, of up to 64 KiB.
     fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let content = parts.concat();
-        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-        [&[tag, 0x82], &length[..], &content].concat()
+        let length = match content.len() {
+            short @ ..128 => vec![short as u8],
+            middle @ ..256 => vec![0x81, middle as u8],
+            long => [&[0x82][..], &u16::try_from(long).unwrap().to_be_bytes()].concat(),
+        };
+        [&[tag], &length[..], &content].concat()
     }
 
     fn oid(text: &str) -> Vec<u8> {
-        yasna::construct_der(|writer| writer.write_oid(&text.parse().unwrap()))
+        let arcs: Vec<u64> = text.split('.').map(|arc| arc.parse().unwrap()).collect();
+        let first = 40 * arcs[0] + arcs[1];
+        let bytes = std::iter::once(first).chain(arcs[2..].iter().copied()).flat_map(|arc| {
+            let digits = (arc.checked_ilog2().unwrap_or(0) / 7 + 1) as usize;
+            (0..digits).rev().map(move |at| (arc >> (7 * at) & 127) as u8 | if at > 0 { 128 } else { 0 })
+        });
+        der(6, &[&bytes.collect::<Vec<_>>()])
     }
 
     fn pkcs8(algorithm: &str, parameters: &[u8], key: &[u8]) -> PrivateKeyDer<'static> {

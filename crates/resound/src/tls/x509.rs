@@ -1,17 +1,12 @@
 //! [`X509`]: the fields of a certificate (RFC 5280, 4.1) that this library reads. rustls verifies
-//! certificates, and does not show their fields. Like OpenSSL, this reader accepts BER, which a
-//! verifier may reject.
+//! certificates, and does not show their fields.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use yasna::models::{GeneralizedTime, TaggedDerValue, UTCTime};
-use yasna::tags::{TAG_BMPSTRING, TAG_GENERALIZEDTIME, TAG_UNIVERSALSTRING, TAG_UTCTIME};
-use yasna::{ASN1Error, ASN1ErrorKind, ASN1Result, BERReader, BERReaderSeq, Tag, TagClass, parse_ber};
-
-/// Tags of strings that hold ASCII, Latin-1 or UTF-8: UTF8String, NumericString, PrintableString,
-/// TeletexString, VideotexString, IA5String, VisibleString, GeneralString.
-const STRINGS: [u64; 8] = [12, 18, 19, 20, 21, 22, 26, 27];
+use der::asn1::AnyRef;
+use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
+use time::{Date, Month};
 
 /// Attributes of names, and how people write them (RFC 4514, 3, and OpenSSL).
 const ATTRIBUTES: [(&str, &str); 18] = [
@@ -66,86 +61,132 @@ pub(super) struct X509 {
 impl X509 {
     /// Reads a certificate; `None` if the bytes are not one.
     pub(super) fn read(der: &[u8]) -> Option<Self> {
-        let certificate = |parts: &mut BERReaderSeq<'_, '_>| {
-            let fields = parts.next().read_sequence(Self::fields)?;
-            // The algorithm of the signature, and the signature.
-            parts.next().read_der()?;
-            parts.next().read_bitvec_bytes()?;
-            Ok(fields)
+        let [fields, _algorithm, _signature] = sequence(only(der)?)?[..] else { return None };
+        let mut fields = sequence(fields)?.into_iter().peekable();
+        let _version = fields.next_if(|field| context(*field) == Some(0));
+        let (_serial, _algorithm, issuer) = (fields.next()?, fields.next()?, fields.next()?);
+        let [not_before, not_after] = sequence(fields.next()?)?[..] else { return None };
+        let (subject, _key) = (fields.next()?, fields.next()?);
+        // Between them may stand identifiers, which are not read.
+        let extensions = match fields.find(|field| context(*field) == Some(3)) {
+            Some(field) => sequence(only(field.value())?)?.into_iter().map(extension).collect::<Option<Vec<_>>>()?,
+            None => Vec::new(),
         };
-        parse_ber(der, |reader| reader.read_sequence(certificate)).ok()
-    }
-
-    /// `TBSCertificate`.
-    fn fields(fields: &mut BERReaderSeq<'_, '_>) -> ASN1Result<Self> {
-        let _version = fields.read_optional(|field| field.read_tagged(Tag::context(0), |one| one.read_der()))?;
-        let [_serial, _algorithm, issuer] =
-            [fields.next().read_der()?, fields.next().read_der()?, fields.next().read_der()?];
-        let validity = |times: &mut BERReaderSeq<'_, '_>| Ok((moment(times.next())?, moment(times.next())?));
-        let (not_before, not_after) = fields.next().read_sequence(validity)?;
-        let [subject, _key] = [fields.next().read_der()?, fields.next().read_der()?];
-        // issuerUniqueID and subjectUniqueID.
-        for id in [1, 2] {
-            fields
-                .read_optional(|field| field.read_tagged_implicit(Tag::context(id), |one| one.read_bitvec_bytes()))?;
-        }
-        let extensions = |field: BERReader<'_, '_>| {
-            field.read_tagged(Tag::context(3), |list| list.collect_sequence_of(|one| one.read_sequence(extension)))
-        };
-        let extensions = fields.read_optional(extensions)?.unwrap_or_default();
-        let values =
-            |id: &'static str| extensions.iter().filter(move |(of, _)| of == id).map(|(_, value)| value.as_slice());
-        let mut purposes = values(EXTENDED_KEY_USAGE).map(identifiers).collect::<ASN1Result<Vec<_>>>()?;
+        let values = |id: &'static str| extensions.iter().filter(move |(of, _)| of == id).map(|(_, value)| *value);
+        let mut purposes = values(EXTENDED_KEY_USAGE).map(identifiers).collect::<Option<Vec<_>>>()?;
         // A second one is forbidden (RFC 5280, 4.2), and could hide the first.
-        let (purposes, None) = (purposes.pop(), purposes.pop()) else {
-            return Err(ASN1Error::new(ASN1ErrorKind::Invalid));
-        };
-        Ok(Self {
+        let (purposes, None) = (purposes.pop(), purposes.pop()) else { return None };
+        Some(Self {
             is_self_issued: issuer == subject,
-            issuer: name(&issuer),
-            subject: name(&subject),
-            not_before,
-            not_after,
-            names: values(SUBJECT_ALTERNATIVE_NAME).flat_map(alternative_names).collect(),
-            is_authority: values(BASIC_CONSTRAINTS).any(is_authority),
+            issuer: name(issuer),
+            subject: name(subject),
+            not_before: moment(not_before)?,
+            not_after: moment(not_after)?,
+            names: values(SUBJECT_ALTERNATIVE_NAME)
+                .flat_map(|value| alternative_names(value).unwrap_or_default())
+                .collect(),
+            is_authority: values(BASIC_CONSTRAINTS).any(|value| is_authority(value) == Some(true)),
             purposes,
         })
     }
 }
 
+/// The elements that stand one behind the other; `None` if one is malformed.
+fn elements(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let mut elements = Vec::new();
+    while !reader.is_finished() {
+        elements.push(AnyRef::decode(&mut reader).ok()?);
+    }
+    Some(elements)
+}
+
+/// The one element that the bytes are.
+pub(super) fn only(der: &[u8]) -> Option<AnyRef<'_>> {
+    match elements(der)?[..] {
+        [only] => Some(only),
+        _ => None,
+    }
+}
+
+/// The elements of a sequence.
+pub(super) fn sequence(element: AnyRef<'_>) -> Option<Vec<AnyRef<'_>>> {
+    if element.tag() == Tag::Sequence { elements(element.value()) } else { None }
+}
+
+/// The number of a context-specific tag.
+pub(super) fn context(element: AnyRef<'_>) -> Option<u32> {
+    match element.tag() {
+        Tag::ContextSpecific { number: TagNumber(number), .. } => Some(number),
+        _ => None,
+    }
+}
+
+/// An object identifier with its dots (X.690, 8.19).
+pub(super) fn identifier(element: AnyRef<'_>) -> Option<String> {
+    let bytes = Some(element.value()).filter(|bytes| element.tag() == Tag::ObjectIdentifier && !bytes.is_empty())?;
+    let (mut text, mut arc) = (String::new(), 0_u64);
+    for byte in bytes {
+        arc = arc.checked_mul(128)? + u64::from(byte & 127);
+        if byte & 128 != 0 {
+            continue;
+        }
+        // The first two arcs are one number.
+        text += &match (text.is_empty(), (arc / 40).min(2)) {
+            (true, first) => format!("{first}.{}", arc - 40 * first),
+            (false, _) => format!(".{arc}"),
+        };
+        arc = 0;
+    }
+    bytes.last().is_some_and(|last| last & 128 == 0).then_some(text)
+}
+
 /// The object identifier and the value of an extension.
-fn extension(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<(String, Vec<u8>)> {
-    let id = parts.next().read_oid()?.to_string();
-    let _is_critical = parts.read_optional(|one| one.read_bool())?;
-    Ok((id, parts.next().read_bytes()?))
+fn extension(extension: AnyRef<'_>) -> Option<(String, &[u8])> {
+    match sequence(extension)?[..] {
+        [id, value] | [id, _, value] if value.tag() == Tag::OctetString => Some((identifier(id)?, value.value())),
+        _ => None,
+    }
 }
 
 /// `Time` (4.1.2.5): with its seconds, and in UTC.
-fn moment(time: BERReader<'_, '_>) -> ASN1Result<SystemTime> {
-    let value = time.read_tagged_der()?;
-    let time = match (value.tag(), value.value()) {
-        (TAG_UTCTIME, text @ [.., b'Z']) if text.len() == 13 => UTCTime::parse(text).map(|time| *time.datetime()),
-        (TAG_GENERALIZEDTIME, text @ [.., b'Z']) if text.len() == 15 => {
-            GeneralizedTime::parse(text).map(|time| *time.datetime())
-        }
-        _ => None,
+fn moment(time: AnyRef<'_>) -> Option<SystemTime> {
+    let (digits, b"Z") = time.value().split_at_checked(time.value().len().checked_sub(1)?)? else { return None };
+    let (century, digits) = match (time.tag(), digits.len()) {
+        (Tag::UtcTime, 12) => (if digits[0] < b'5' { 20 } else { 19 }, digits),
+        (Tag::GeneralizedTime, 14) => (number(&digits[..2])?, &digits[2..]),
+        _ => return None,
     };
-    let since_1970 = time.ok_or(ASN1Error::new(ASN1ErrorKind::Invalid))?.unix_timestamp();
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(since_1970.try_into().unwrap_or(0)))
+    let parts = digits.chunks_exact(2).map(number).collect::<Option<Vec<_>>>()?;
+    let [year, month, day, hour, minute, second] = parts[..] else { return None };
+    let year = i32::from(century) * 100 + i32::from(year);
+    let day = Date::from_calendar_date(year, Month::try_from(month).ok()?, day).ok()?;
+    let since_1970 = day.with_hms(hour, minute, second).ok()?.assume_utc().unix_timestamp();
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(since_1970.try_into().unwrap_or(0)))
+}
+
+/// Two digits.
+fn number(digits: &[u8]) -> Option<u8> {
+    match *digits {
+        [ten @ b'0'..=b'9', one @ b'0'..=b'9'] => Some((ten - b'0') * 10 + (one - b'0')),
+        _ => None,
+    }
 }
 
 /// `Name` (4.1.2.4) as a line: `C=US, O=Example\, Inc., CN=example.org`.
-fn name(der: &[u8]) -> String {
-    let attribute = |parts: &mut BERReaderSeq<'_, '_>| {
-        let id = parts.next().read_oid()?.to_string();
+fn name(name: AnyRef<'_>) -> String {
+    let attribute = |attribute: AnyRef<'_>| {
+        let [id, value] = sequence(attribute)?[..] else { return None };
+        let id = identifier(id)?;
         let known = ATTRIBUTES.iter().find(|(known, _)| *known == id).map(|(_, short)| *short);
-        Ok(format!("{}={}", known.unwrap_or(&id), text(&parts.next().read_tagged_der()?)))
+        Some(format!("{}={}", known.unwrap_or(&id), text(value)))
     };
-    let several = |set: BERReader<'_, '_>| Ok(set.collect_set_of(|one| one.read_sequence(attribute))?.join(" + "));
-    match parse_ber(der, |reader| reader.collect_sequence_of(several)) {
-        Ok(parts) => parts.join(", "),
-        Err(_) => "(a name that cannot be read)".into(),
-    }
+    let several = |set: AnyRef<'_>| {
+        let attributes = elements(set.value())?.into_iter().map(attribute).collect::<Option<Vec<_>>>()?;
+        Some(attributes.join(" + "))
+    };
+    let parts = sequence(name).and_then(|sets| sets.into_iter().map(several).collect::<Option<Vec<_>>>());
+    parts.map_or_else(|| "(a name that cannot be read)".into(), |parts| parts.join(", "))
 }
 
 /// A value, with a backslash before what would end it (RFC 4514, 2.4): no value looks like several.
@@ -155,52 +196,51 @@ fn escaped(value: &str) -> String {
 }
 
 /// `DirectoryString` and its like; another value in hexadecimal digits behind `#`.
-fn text(value: &TaggedDerValue) -> String {
+fn text(value: AnyRef<'_>) -> String {
     let bytes = value.value();
-    let text = match value.tag() {
-        TAG_BMPSTRING => {
+    match value.tag() {
+        Tag::BmpString => {
             let units = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+            let text: String =
+                char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+            escaped(&text)
         }
-        TAG_UNIVERSALSTRING => {
-            let units = bytes.chunks_exact(4).map(|unit| u32::from_be_bytes([unit[0], unit[1], unit[2], unit[3]]));
-            units.map(|unit| char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
-        }
-        Tag { tag_class: TagClass::Universal, tag_number } if STRINGS.contains(&tag_number) => {
-            std::str::from_utf8(bytes)
-                .map_or_else(|_| bytes.iter().map(|&byte| char::from(byte)).collect(), String::from)
-        }
-        _ => return bytes.iter().fold("#".into(), |text, byte| format!("{text}{byte:02X}")),
-    };
-    escaped(&text)
+        Tag::Utf8String
+        | Tag::NumericString
+        | Tag::PrintableString
+        | Tag::TeletexString
+        | Tag::VideotexString
+        | Tag::Ia5String
+        | Tag::VisibleString
+        | Tag::GeneralString => match std::str::from_utf8(bytes) {
+            Ok(text) => escaped(text),
+            // Latin-1, most often.
+            Err(_) => escaped(&bytes.iter().map(|&byte| char::from(byte)).collect::<String>()),
+        },
+        _ => bytes.iter().fold("#".into(), |text, byte| format!("{text}{byte:02X}")),
+    }
 }
 
 /// The DNS names and IP addresses in `GeneralNames` (4.2.1.6).
-fn alternative_names(value: &[u8]) -> Vec<String> {
-    let [dns, ip] = [2, 7].map(Tag::context);
-    let plain = |name: &TaggedDerValue| match (name.tag(), name.value()) {
-        (tag, text) if tag == dns => std::str::from_utf8(text).ok().map(ToString::to_string),
-        (tag, &[a, b, c, d]) if tag == ip => Some(Ipv4Addr::new(a, b, c, d).to_string()),
-        (tag, bytes) if tag == ip => <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).to_string()),
+fn alternative_names(value: &[u8]) -> Option<Vec<String>> {
+    let plain = |name: AnyRef<'_>| match (context(name), name.value()) {
+        (Some(2), text) => std::str::from_utf8(text).ok().map(ToString::to_string),
+        (Some(7), &[a, b, c, d]) => Some(Ipv4Addr::new(a, b, c, d).to_string()),
+        (Some(7), bytes) => <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).to_string()),
         _ => None,
     };
-    let names = parse_ber(value, |reader| reader.collect_sequence_of(|one| one.read_tagged_der()));
-    names.unwrap_or_default().iter().filter_map(plain).collect()
+    Some(sequence(only(value)?)?.into_iter().filter_map(plain).collect())
 }
 
 /// `BasicConstraints` with CA:TRUE (4.2.1.9).
-fn is_authority(value: &[u8]) -> bool {
-    let constraints = |parts: &mut BERReaderSeq<'_, '_>| {
-        let is_authority = parts.read_optional(|one| one.read_bool())?;
-        let _path_length = parts.read_optional(|one| one.read_der())?;
-        Ok(is_authority == Some(true))
-    };
-    parse_ber(value, |reader| reader.read_sequence(constraints)).unwrap_or(false)
+fn is_authority(value: &[u8]) -> Option<bool> {
+    let constraints = sequence(only(value)?)?;
+    Some(constraints.first().is_some_and(|first| first.tag() == Tag::Boolean && first.value() != [0]))
 }
 
 /// A sequence of object identifiers.
-fn identifiers(value: &[u8]) -> ASN1Result<Vec<String>> {
-    parse_ber(value, |reader| reader.collect_sequence_of(|one| Ok(one.read_oid()?.to_string())))
+fn identifiers(value: &[u8]) -> Option<Vec<String>> {
+    sequence(only(value)?)?.into_iter().map(identifier).collect()
 }
 
 #[cfg(test)]
@@ -257,6 +297,17 @@ mod tests {
             |all: &[u8]| signed(|params| params.custom_extensions = all.iter().map(|&id| purposes(id)).collect());
         assert_eq!(X509::read(&with(&[2])).unwrap().purposes, Some(vec![CLIENT_AUTH.to_string()]));
         assert_eq!(X509::read(&with(&[2, 1])), None);
+    }
+
+    #[test]
+    fn an_element_that_is_too_long_for_its_place_is_malformed() {
+        // Lengths that would pass the end of memory, or of the element around them.
+        for length in [&[0x88, 255, 255, 255, 255, 255, 255, 255, 0xf0][..], &[0x84, 255, 255, 255, 255], &[0x80], &[9]]
+        {
+            let inner = [&[0x02][..], length, &[1]].concat();
+            let outer = [&[0x30, u8::try_from(inner.len()).unwrap()][..], &inner].concat();
+            assert_eq!(only(&outer).and_then(sequence), None, "{length:?}");
+        }
     }
 
     #[test]
