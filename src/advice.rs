@@ -30,7 +30,6 @@ pub(crate) fn of_file(kind: io::ErrorKind) -> Option<&'static str> {
     Some(match kind {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "Check the path.",
         io::ErrorKind::IsADirectory => "Name a file.",
-        io::ErrorKind::PermissionDenied => "Check its owner and its permissions, or name another file.",
         io::ErrorKind::ReadOnlyFilesystem => "Name a file on a disk that can be written.",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room on that disk, or name another file.",
         _ => return None,

@@ -18,6 +18,7 @@ use crate::faults::{FaultPlan, FaultSetter, ListedConnection, OpenConnections};
 use crate::inherited_sockets::InheritedSockets;
 use crate::server::{self, Serving, ServingPlan};
 use crate::source_address::check_own;
+use crate::stdio::say;
 
 /// The meaning of the flags of `resound relay`.
 pub(crate) struct RelaySettings {
@@ -33,7 +34,10 @@ pub(crate) struct RelaySettings {
 
 pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
     let RelaySettings { serving, tls, send_proxy, source, connect_timeout, faults } = plan;
-    source.map_or(Ok(()), |source| check_own("--source-address", source))?;
+    // It may be given to this machine later: to the standby of a pair, or by the network at boot.
+    if let Some(Err(error)) = source.map(|source| check_own("--source-address", source)) {
+        say(&format!("warning: {error}"));
+    }
     let family = serving.family;
     let target = |(address, tls): (&Address, Option<TlsClient>)| {
         let target = RelayTarget::new(address.clone())?.family(family).timeout(connect_timeout);

@@ -135,7 +135,9 @@ impl RelayArgs {
             source => source.map(|source| source.ip),
         };
         let (listen, targets): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
-        targets.iter().try_for_each(|target| can_be_reached(target, self.serving.family(), source_address))?;
+        let family = self.serving.family();
+        check_source(source_address, family, &targets)?;
+        targets.iter().try_for_each(|target| can_be_reached(target, family, source_address))?;
         let tls = self.target_tls.meaning(&targets)?;
         let mut serving = self.serving.meaning(listen)?;
         set_verbose(&mut serving.console, self.verbose)?;
@@ -183,21 +185,24 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(ListenAddress, Ad
     Ok(routes)
 }
 
-/// Refuses a target that no connection can reach, whatever listens there.
-fn can_be_reached(target: &Address, family: Family, source: Option<IpAddr>) -> Result<()> {
-    let Address::Tcp { host, .. } = target else {
-        return match source {
-            Some(_) => bail!("--source-address: {target} is a unix socket, which has no source address"),
-            None => Ok(()),
-        };
-    };
-    if let Some(source) = source
-        && !family.admits(&(source, 0).into())
-    {
+/// Refuses a source address from which no target is dialled.
+fn check_source(source: Option<IpAddr>, family: Family, targets: &[Address]) -> Result<()> {
+    let Some(source) = source else { return Ok(()) };
+    if !family.admits(&(source, 0).into()) {
         bail!("--source-address {source} is not of the family that -4 or -6 asks for: drop one of them");
     }
+    if targets.iter().all(|target| matches!(target, Address::Unix(_))) {
+        bail!("--source-address {source}: a unix socket has no source address. Drop the flag");
+    }
+    Ok(())
+}
+
+/// Refuses a target that no connection can reach, whatever listens there.
+fn can_be_reached(target: &Address, family: Family, source: Option<IpAddr>) -> Result<()> {
+    let Address::Tcp { host, .. } = target else { return Ok(()) };
     // The addresses of a name are known once a client comes.
-    let Ok(ip) = host.parse::<IpAddr>() else { return Ok(()) };
+    let Ok(ip) = host.split('%').next().unwrap_or(host).parse::<IpAddr>() else { return Ok(()) };
+    let ip = ip.to_canonical();
     if !family.admits(&(ip, 0).into()) {
         bail!("{target} is not of the family that -4 or -6 asks for: drop the flag, or give another target");
     }
@@ -262,12 +267,16 @@ mod tests {
     fn a_target_that_no_connection_can_reach_is_refused() {
         let reached = |target: &str, family, source: Option<&str>| {
             let source = source.map(|ip| ip.parse().unwrap());
-            can_be_reached(&target.parse().unwrap(), family, source).map_err(|error| error.to_string())
+            let target = target.parse().unwrap();
+            check_source(source, family, std::slice::from_ref(&target))
+                .and_then(|()| can_be_reached(&target, family, source))
+                .map_err(|error| error.to_string())
         };
         for (target, family, source) in [
             ("[::1]:1", Family::V6, Some("::1")),
             ("[fe80::1%lo]:1", Family::Any, Some("fe80::2")),
             ("127.0.0.1:1", Family::V4, Some("127.0.0.2")),
+            ("[::ffff:127.0.0.1]:1", Family::V4, Some("127.0.0.2")),
             ("name.example:1", Family::V4, Some("127.0.0.2")),
             ("name.example:1", Family::V6, None),
             #[cfg(unix)]
@@ -278,10 +287,11 @@ mod tests {
         for (target, family, source, want) in [
             ("[::1]:1", Family::V4, None, "[::1]:1 is not of the family that -4 or -6 asks for"),
             ("127.0.0.1:1", Family::V6, None, "127.0.0.1:1 is not of the family"),
+            ("[fe80::1%lo]:1", Family::V4, None, "[fe80::1%lo]:1 is not of the family"),
             ("127.0.0.1:1", Family::Any, Some("::1"), "--source-address ::1 cannot reach 127.0.0.1:1"),
             ("name.example:1", Family::V6, Some("127.0.0.2"), "--source-address 127.0.0.2 is not of the family"),
             #[cfg(unix)]
-            ("unix:/tmp/a", Family::Any, Some("::1"), "--source-address: unix:/tmp/a is a unix socket"),
+            ("unix:/tmp/a", Family::Any, Some("::1"), "--source-address ::1: a unix socket has no"),
         ] {
             let error = reached(target, family, source).unwrap_err();
             assert!(error.starts_with(want), "{error}");

@@ -214,7 +214,8 @@ pub(super) fn described(secure: &TlsStream) -> String {
     info.peer = None;
     let mut text = format!("{}{}\n", TlsSummary(&info), if info.resumed { "" } else { ", full handshake" });
     for (at, certificate) in secure.chain().iter().enumerate() {
-        let quoted = |text: &str| escape::text(if text.is_empty() { b"(no name)" } else { text.as_bytes() });
+        // A name has backslashes of its own.
+        let quoted = |text: &str| escape::plain(if text.is_empty() { b"(no name)" } else { text.as_bytes() });
         let until = humantime::format_rfc3339_seconds(certificate.not_after);
         // Writing to a string cannot fail.
         let _ = writeln!(

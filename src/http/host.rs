@@ -49,7 +49,7 @@ impl HostRule {
 /// The host without its port.
 fn name_of(host: &str) -> &str {
     match host.split_once(':') {
-        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
 }
@@ -85,6 +85,8 @@ mod tests {
             ("localhost.example:90", [false; 2]),
             ("localhost@example:90", [false; 2]),
             ("localhost:90@example", [false; 2]),
+            ("localhost:+90", [false; 2]),
+            ("localhost:", [true; 2]),
             ("Metrics.example:9464", [false, true]),
             ("metrics.example.evil.example", [false; 2]),
             ("", [false; 2]),

@@ -3,6 +3,7 @@
 
 use resound_load::LoadFailure;
 
+use super::gate::Gate;
 use super::markup::escape;
 use super::outcome::{GateOutcome, Judgement};
 use super::run::Run;
@@ -73,9 +74,12 @@ fn cases(run: &Run, outcomes: &[GateOutcome]) -> Vec<Case> {
     let mut cases: Vec<_> = outcomes.iter().map(|outcome| of_gate(outcome, "")).collect();
     // Without gates of its own, a report of a failed run would be green.
     let judged = run.judged.iter().filter(|_| outcomes.is_empty()).flat_map(|judged| &judged.verdict.gates);
-    cases.extend(judged.map(|outcome| of_gate(outcome, ", as it was judged then")));
+    let forgives = |gate: &str| Gate::parse(gate).map(|gate| gate.judge(run).forgives).unwrap_or_default();
+    let judged = judged.map(|outcome| GateOutcome { forgives: forgives(&outcome.gate), ..outcome.clone() });
+    let judged: Vec<_> = judged.collect();
+    cases.extend(judged.iter().map(|outcome| of_gate(outcome, ", as it was judged then")));
     // Failures that no gate allows fail the run without a gate.
-    let unforgiven = verdict::unforgiven(run, outcomes);
+    let unforgiven = verdict::unforgiven(run, if outcomes.is_empty() { &judged } else { outcomes });
     let is_unforgiven = |class| unforgiven.contains(&class);
     let failures = record.failures.iter().filter(|failure| is_unforgiven(failure.class)).take(NAMED);
     let details = failures.map(|failure| {

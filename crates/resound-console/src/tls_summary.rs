@@ -17,7 +17,7 @@ impl std::fmt::Display for TlsSummary<'_> {
             tls.alpn.as_ref().map(|alpn| format!("ALPN {}", escape::text(alpn))),
             tls.server_name.as_ref().map(|name| format!("for {}", escape::text(name.as_bytes()))),
             tls.resumed.then(|| "resumed".into()),
-            tls.peer.as_ref().map(|peer| format!("peer {}", escape::text(peer.subject.as_bytes()))),
+            tls.peer.as_ref().map(|peer| format!("peer {}", escape::plain(peer.subject.as_bytes()))),
         ];
         parts.iter().flatten().try_for_each(|part| write!(f, ", {part}"))
     }

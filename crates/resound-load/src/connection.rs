@@ -279,7 +279,7 @@ impl LoadConnection {
         let ConnectionOutcome { settled, lost } =
             ConnectionOutcome::record(&self.config, &mut self.answers, AnswerTimes::of(cx), tally, settle);
         let now = self.config.time(cx.now());
-        // The target's FIN is none: how long it takes to close is no time of the run.
+        // After answers a FIN is none: how long the target takes to close is no time of the run.
         if settled > 0 || lost {
             tally.last_activity = now;
         }
@@ -433,6 +433,10 @@ impl Service for LoadConnection {
         let config = Arc::clone(&self.config);
         let mut tally = config.tallies.of(self.worker);
         self.record(cx, &mut tally, |answers, mut emit| answers.explain(true, &mut emit));
+        if config.traffic == TrafficPattern::Swallowed {
+            // Without answers, only its FIN says that the target has read everything.
+            tally.last_activity = config.time(cx.now());
+        }
         if self.answers.oldest().is_some() || !self.finishing {
             match cx.conn().tls {
                 Some(_) if self.has_failed() => {}

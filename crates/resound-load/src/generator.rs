@@ -23,9 +23,10 @@ use resound_proto::{Endpoint, Limits, Reply};
 pub const BULK: u64 = 64 * 1024;
 /// Connections that share a tally on the threads engine, which has a worker per connection.
 const THREADS_PER_TALLY: usize = 64;
-/// All connections are waited for as long as this many attempts may take, besides the time that
-/// their connect rate takes.
-const ATTEMPTS: u32 = 3;
+/// All connections are waited for as long as this many timeouts of connecting, within these bounds,
+/// besides the time that their connect rate takes. One attempt may take two, with its handshake.
+const TIMEOUTS: u32 = 6;
+const PATIENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
 /// A load to generate. [`Load::start`] starts it.
 pub struct Load {
@@ -253,7 +254,8 @@ impl RunningLoad {
     /// The longest time to wait for all connections.
     pub(super) fn connect_patience(&self) -> Duration {
         let dialling = self.load.dial_gap() * u32::try_from(self.connections).unwrap_or(u32::MAX);
-        self.load.connect_timeout.saturating_mul(ATTEMPTS).saturating_add(dialling)
+        let [least, most] = PATIENCE;
+        self.load.connect_timeout.saturating_mul(TIMEOUTS).clamp(least, most).saturating_add(dialling)
     }
 
     /// The shortest length of a run with a number of messages: that of its schedule, which lasts

@@ -1,5 +1,6 @@
 //! [`RampProgress`]: the steps of a ramp as they are measured.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::nanos::nanos;
@@ -41,9 +42,11 @@ impl RampProgress {
     /// Divides times without an answer among the steps in which they lie.
     pub(super) fn add_silences(&mut self, silences: &[SilentTime]) {
         let every = self.ramp.every;
+        // Of each step, all waits at once.
+        let mut waits = BTreeMap::<usize, Vec<(u64, u64)>>::new();
         for silence in silences {
             let first = (silence.from.as_nanos() / every.as_nanos().max(1)) as usize;
-            for (number, (waits, outage)) in self.silences.iter_mut().enumerate().skip(first) {
+            for (number, (_, outage)) in self.silences.iter_mut().enumerate().skip(first) {
                 let from = every * number as u32;
                 if silence.to <= from {
                     break;
@@ -51,10 +54,11 @@ impl RampProgress {
                 let part = silence.to.min(from + every).saturating_sub(silence.from.max(from));
                 match silence.is_outage {
                     true => *outage += part,
-                    false => waits.add(&Latency::of([(nanos(part), 1)])),
+                    false => waits.entry(number).or_default().push((nanos(part), 1)),
                 }
             }
         }
+        waits.into_iter().for_each(|(number, waits)| self.silences[number].0.add(&Latency::of(waits)));
     }
 
     /// When the current step ends, of a ramp that began at `from`.

@@ -41,7 +41,8 @@ pub(super) struct SilentTime {
 }
 
 /// Statistics since the last collection, of the connections of one worker or a few. Their size does
-/// not depend on the number of messages.
+/// not depend on the number of messages, but in a ramp of connections for the times without an
+/// answer of 10 ms and more.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) counts: Counts,

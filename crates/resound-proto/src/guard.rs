@@ -1,4 +1,5 @@
-//! The one place where panics of code from outside this crate are caught.
+//! The one place where panics are caught: those of code from outside this crate, and of the loop
+//! that delivers messages to it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -142,11 +142,11 @@ impl ConnectionFaults {
         }
     }
 
-    /// What waits for more bytes of a direction goes on as it is, as if the sender had ended.
-    pub fn flush(&mut self, now: Instant, direction: StreamDirection) {
+    /// Blocks of a direction that wait to be swapped go on as they are, as if the sender had ended.
+    pub fn pass_blocks(&mut self, now: Instant, direction: StreamDirection) {
         self.advance(now);
         let now = self.now;
-        self.lane_mut(direction).flush(now);
+        self.lane_mut(direction).pass_blocks(now);
     }
 
     /// The sender of a direction is gone, by RST or because its socket failed. What is on its way

@@ -347,7 +347,7 @@ fn check(rule: &DefectRule, head: &RuleHead<'_>, found: &Found) -> Result<(), Fl
         (
             rule.which != Connections::All && !of_packets && !of_connections,
             &head.which_place,
-            "no WHICH: it concerns all connections",
+            "no CONNECTIONS: it concerns all of them",
         ),
         (rule.when.is_some() && !of_packets, &found.when, "no WHEN: it applies from the beginning"),
         (found.odds.is_some() && reach != Reach::Packets, &found.odds, "no odds: it hits no packet alone"),

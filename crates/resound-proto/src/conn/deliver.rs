@@ -12,6 +12,9 @@ use crate::ordered::OrderedEvent;
 use crate::service::{DeliveredMessage, Framing, RareRequests};
 use crate::state::State;
 
+/// No more is reserved for a line of which only a part has come.
+const EXPECTED: usize = 128 * 1024;
+
 impl Core {
     /// Delivers what had to wait, if anything did: most often nothing.
     pub(super) fn deliver_waiting(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
@@ -120,7 +123,7 @@ impl Core {
 
     /// Keeps a part of a line. After a long line, the next one is probably as long.
     fn hold_part(&mut self, part: &[u8]) {
-        self.held.push_part(part, self.long as usize);
+        self.held.push_part(part, (self.long as usize).min(EXPECTED));
     }
 
     /// Keeps what could not be delivered.

@@ -70,10 +70,14 @@ impl Watch {
         tell: &mut dyn FnMut(WatchProgress<'_>),
     ) -> Result<WatchRecord, WatchError> {
         let mut stop = pin!(stop);
+        let begun = Instant::now();
         let service = tokio::select! {
             service = self.find(tell) => service?,
             () = &mut stop => return Err(WatchError::NoConnection(None, "stopped without a connection".into())),
         };
+        // What the service took to come is part of the time.
+        let waited = if self.waits { begun.elapsed() } else { Duration::ZERO };
+        let length = self.length.map(|length| length.saturating_sub(waited));
         tell(WatchProgress::Begins(service.far, service.name.as_deref()));
         let (events, mut incoming) = mpsc::channel(EVENTS);
         let mut run = WatchRun::new(self, service, events);
@@ -94,7 +98,7 @@ impl Watch {
                 run.tally.stalled(wake, now);
             }
             run.count(&mut pulled);
-            if run.grace_ends.is_none() && (is_over || self.length.is_some_and(|length| length <= now)) {
+            if run.grace_ends.is_none() && (is_over || length.is_some_and(|length| length <= now)) {
                 run.stop(now);
             }
             run.advance(now);
@@ -112,7 +116,6 @@ impl Watch {
     /// Makes the first connections, and learns what answers.
     async fn find(&self, tell: &mut dyn FnMut(WatchProgress<'_>)) -> Result<WatchedService, WatchError> {
         let mut told = None;
-        // What the service takes to come is part of the time.
         let deadline = self.length.filter(|_| self.waits).and_then(|length| Instant::now().checked_add(length));
         let port = match &self.end.address {
             Address::Tcp { port, .. } => Some(*port),

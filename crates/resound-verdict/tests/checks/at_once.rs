@@ -70,5 +70,5 @@ fn what_needs_a_second_connection_is_not_judged_where_one_is_answered_at_once() 
     let [pass, warn, unknown] = [CheckVerdict::Pass, CheckVerdict::Warn, CheckVerdict::Unknown];
     assert_eq!(verdicts, [warn, pass, unknown, unknown], "{report:#?}");
     let summary = &report.check(CheckId::SlowReader).unwrap().summary;
-    assert_eq!(summary, "not judged on a path that answers only one connection at once");
+    assert_eq!(summary, "not judged on a path that answers only one connection at a time");
 }

@@ -13,7 +13,8 @@ const PIECE: usize = 64 * 1024;
 const LEAST: usize = 4 * 1024;
 
 /// A queue of pieces: sent pieces give their memory back, and no byte moves. Bytes are copied into
-/// pieces of a fixed capacity; shared bytes wait where they are. The queue owns memory only while
+/// pieces of a fixed capacity, or keep the memory that they came in; shared bytes wait where they
+/// are. The queue owns memory only while
 /// it holds something.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "there are many queues, and nearly all of them are empty")]
@@ -58,8 +59,9 @@ impl Queue {
         }
     }
 
-    /// Queues bytes with their memory.
-    pub(super) fn push_owned(&mut self, bytes: Vec<u8>) {
+    /// Queues bytes with their memory, and gives back what they do not fill.
+    pub(super) fn push_owned(&mut self, mut bytes: Vec<u8>) {
+        bytes.shrink_to_fit();
         self.0.get_or_insert_default().push_back(Queued::Copied { bytes, from: 0 });
     }
 
@@ -120,8 +122,9 @@ mod tests {
         let mut queue = Queue::default();
         let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
         for (n, part) in bytes.chunks(part).enumerate() {
-            match n % 3 {
+            match n % 4 {
                 0 => queue.push(part),
+                3 => queue.push_owned(part.to_vec()),
                 1 => queue.push_all(&[], SharedBytes::of(vec![(0, Bytes::copy_from_slice(part))])),
                 _ => {
                     let (head, rest) = part.split_at(part.len() / 3);

@@ -38,7 +38,7 @@ pub(super) struct KnownClients {
 pub(super) struct NoVerification(pub(super) Option<Fingerprint>);
 
 /// Is this certificate valid now, and for this?
-fn check(certificate: &CertificateDer<'_>, now: UnixTime, purpose: &str) -> Result<(), Error> {
+fn check(certificate: &CertificateDer<'_>, now: UnixTime, purpose: &[u8]) -> Result<(), Error> {
     let read = X509::read(certificate).ok_or(CertificateError::BadEncoding)?;
     let unix =
         |time: SystemTime| UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());

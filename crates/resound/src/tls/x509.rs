@@ -1,6 +1,7 @@
 //! [`X509`]: the fields of a certificate (RFC 5280, 4.1) that this library reads. rustls verifies
 //! certificates, and does not show their fields.
 
+use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
@@ -30,15 +31,15 @@ const ATTRIBUTES: [(&str, &str); 18] = [
     ("1.2.840.113549.1.9.1", "emailAddress"),
 ];
 
-/// Extensions (RFC 5280, 4.2.1.6, 4.2.1.9, 4.2.1.12).
-const SUBJECT_ALTERNATIVE_NAME: &str = "2.5.29.17";
-const BASIC_CONSTRAINTS: &str = "2.5.29.19";
-const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
+/// Extensions, by the bytes of their identifiers (RFC 5280, 4.2.1.6, 4.2.1.9, 4.2.1.12).
+const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 17];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 37];
 
-/// Purposes of keys (RFC 5280, 4.2.1.12).
-pub(super) const ANY_PURPOSE: &str = "2.5.29.37.0";
-pub(super) const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
-pub(super) const CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
+/// Purposes of keys, likewise (RFC 5280, 4.2.1.12).
+pub(super) const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 37, 0];
+pub(super) const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+pub(super) const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 
 /// The fields of a certificate.
 #[derive(Debug, PartialEq)]
@@ -55,7 +56,7 @@ pub(super) struct X509 {
     /// basicConstraints has CA:TRUE.
     pub(super) is_authority: bool,
     /// The object identifiers of extKeyUsage; `None` without that extension.
-    pub(super) purposes: Option<Vec<String>>,
+    pub(super) purposes: Option<Vec<Vec<u8>>>,
 }
 
 impl X509 {
@@ -72,7 +73,7 @@ impl X509 {
             Some(field) => sequence(only(field.value())?)?.into_iter().map(extension).collect::<Option<Vec<_>>>()?,
             None => Vec::new(),
         };
-        let values = |id: &'static str| extensions.iter().filter(move |(of, _)| of == id).map(|(_, value)| *value);
+        let values = |id: &'static [u8]| extensions.iter().filter(move |(of, _)| *of == id).map(|(_, value)| *value);
         let mut purposes = values(EXTENDED_KEY_USAGE).map(identifiers).collect::<Option<Vec<_>>>()?;
         // A second one is forbidden (RFC 5280, 4.2), and could hide the first.
         let (purposes, None) = (purposes.pop(), purposes.pop()) else { return None };
@@ -122,12 +123,19 @@ pub(super) fn context(element: AnyRef<'_>) -> Option<u32> {
     }
 }
 
-/// An object identifier with its dots (X.690, 8.19).
+/// The bytes of an object identifier.
+fn identifier_bytes(element: AnyRef<'_>) -> Option<&[u8]> {
+    Some(element.value()).filter(|_| element.tag() == Tag::ObjectIdentifier)
+}
+
+/// An object identifier with its dots (X.690, 8.19), or in hexadecimal digits if it has larger
+/// numbers than any in use.
 pub(super) fn identifier(element: AnyRef<'_>) -> Option<String> {
-    let bytes = Some(element.value()).filter(|bytes| element.tag() == Tag::ObjectIdentifier && !bytes.is_empty())?;
+    let bytes = identifier_bytes(element).filter(|bytes| !bytes.is_empty())?;
     let (mut text, mut arc) = (String::new(), 0_u64);
     for byte in bytes {
-        arc = arc.checked_mul(128)? + u64::from(byte & 127);
+        let Some(larger) = arc.checked_mul(128) else { return Some(hexadecimal(bytes)) };
+        arc = larger + u64::from(byte & 127);
         if byte & 128 != 0 {
             continue;
         }
@@ -142,9 +150,9 @@ pub(super) fn identifier(element: AnyRef<'_>) -> Option<String> {
 }
 
 /// The object identifier and the value of an extension.
-fn extension(extension: AnyRef<'_>) -> Option<(String, &[u8])> {
+fn extension(extension: AnyRef<'_>) -> Option<(&[u8], &[u8])> {
     match sequence(extension)?[..] {
-        [id, value] | [id, _, value] if value.tag() == Tag::OctetString => Some((identifier(id)?, value.value())),
+        [id, value] | [id, _, value] if value.tag() == Tag::OctetString => Some((identifier_bytes(id)?, value.value())),
         _ => None,
     }
 }
@@ -182,6 +190,7 @@ fn name(name: AnyRef<'_>) -> String {
         Some(format!("{}={}", known.unwrap_or(&id), text(value)))
     };
     let several = |set: AnyRef<'_>| {
+        let set = Some(set).filter(|set| set.tag() == Tag::Set)?;
         let attributes = elements(set.value())?.into_iter().map(attribute).collect::<Option<Vec<_>>>()?;
         Some(attributes.join(" + "))
     };
@@ -191,8 +200,26 @@ fn name(name: AnyRef<'_>) -> String {
 
 /// A value, with a backslash before what would end it (RFC 4514, 2.4): no value looks like several.
 fn escaped(value: &str) -> String {
-    let special = |c: char| ",+=\"\\<>;".contains(c);
-    value.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+    let last = value.chars().count().saturating_sub(1);
+    let mut text = String::with_capacity(value.len());
+    for (at, c) in value.chars().enumerate() {
+        let is_at_edge = at == 0 && matches!(c, ' ' | '#') || at == last && c == ' ';
+        if is_at_edge || ",+=\"\\<>;".contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// As RFC 4514, 2.4 writes a value that is no string.
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::from("#");
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02X}");
+    }
+    text
 }
 
 /// `DirectoryString` and its like; another value in hexadecimal digits behind `#`.
@@ -217,7 +244,7 @@ fn text(value: AnyRef<'_>) -> String {
             // Latin-1, most often.
             Err(_) => escaped(&bytes.iter().map(|&byte| char::from(byte)).collect::<String>()),
         },
-        _ => bytes.iter().fold("#".into(), |text, byte| format!("{text}{byte:02X}")),
+        _ => hexadecimal(bytes),
     }
 }
 
@@ -239,8 +266,8 @@ fn is_authority(value: &[u8]) -> Option<bool> {
 }
 
 /// A sequence of object identifiers.
-fn identifiers(value: &[u8]) -> Option<Vec<String>> {
-    sequence(only(value)?)?.into_iter().map(identifier).collect()
+fn identifiers(value: &[u8]) -> Option<Vec<Vec<u8>>> {
+    sequence(only(value)?)?.into_iter().map(|id| identifier_bytes(id).map(<[u8]>::to_vec)).collect()
 }
 
 #[cfg(test)]
@@ -280,7 +307,7 @@ mod tests {
             not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(2_874_614_400),
             names: ["a.example", "192.0.2.7", "2001:db8::7"].map(ToString::to_string).into(),
             is_authority: true,
-            purposes: Some([SERVER_AUTH, ANY_PURPOSE].map(ToString::to_string).into()),
+            purposes: Some([SERVER_AUTH, ANY_PURPOSE].map(<[u8]>::to_vec).into()),
         };
         assert_eq!(X509::read(&der).unwrap(), read);
         let plain = X509::read(&signed(|_| ())).unwrap();
@@ -295,8 +322,20 @@ mod tests {
         };
         let with =
             |all: &[u8]| signed(|params| params.custom_extensions = all.iter().map(|&id| purposes(id)).collect());
-        assert_eq!(X509::read(&with(&[2])).unwrap().purposes, Some(vec![CLIENT_AUTH.to_string()]));
+        assert_eq!(X509::read(&with(&[2])).unwrap().purposes, Some(vec![CLIENT_AUTH.to_vec()]));
         assert_eq!(X509::read(&with(&[2, 1])), None);
+    }
+
+    #[test]
+    fn a_large_object_identifier_is_no_obstacle() {
+        // 2.25 and a number of 128 bits (X.667).
+        let id = [&[0x69][..], &[0xff; 18], &[0x7f]].concat();
+        let length = u8::try_from(id.len()).unwrap();
+        let element = [&[6, length][..], &id].concat();
+        assert!(identifier(only(&element).unwrap()).unwrap().starts_with("#69FF"));
+        let extension = [&[0x30, length + 5, 6, length][..], &id, &[4, 1, 0]].concat();
+        assert_eq!(super::extension(only(&extension).unwrap()), Some((&id[..], &[0][..])));
+        assert_eq!(escaped("#a b "), "\\#a b\\ ");
     }
 
     #[test]

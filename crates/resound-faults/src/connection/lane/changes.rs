@@ -61,10 +61,15 @@ impl DirectionLane {
 
     /// What waits for more bytes goes on as it is; of bytes that are sent twice, so many as came.
     pub(crate) fn flush(&mut self, now: Instant) {
+        self.pass_blocks(now);
+        self.repeat_if(now, |_| true);
+    }
+
+    /// Blocks to swap that are not whole go on as they are.
+    pub(crate) fn pass_blocks(&mut self, now: Instant) {
         if let Some(exchange) = self.exchange.take() {
             self.pass_on(now, exchange.mark.offset, &exchange.bytes);
             exchange.notes.into_iter().for_each(|mark| self.queue.push_mark(mark, now));
         }
-        self.repeat_if(now, |_| true);
     }
 }

@@ -218,8 +218,8 @@ impl Service for FaultedService {
             // Nothing was read, and nothing is to be answered.
             return cx.reset();
         }
-        // What has come is answered, also where a fault waits for more.
-        self.faults.flush(cx.now(), StreamDirection::Up);
+        // What has come is answered, also where `swap` waits for more.
+        self.faults.pass_blocks(cx.now(), StreamDirection::Up);
         self.advance(cx);
     }
 
