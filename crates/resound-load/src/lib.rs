@@ -5,7 +5,6 @@
 //! times are [`Latency`].
 
 mod answers;
-mod backlog;
 mod bounded;
 mod chunk_table;
 mod compare;
@@ -38,6 +37,7 @@ mod student;
 mod tally;
 mod timeline;
 mod unfinished;
+mod waiting_messages;
 mod warnings;
 
 pub use bounded::{Bounded, Bounds, Figure};

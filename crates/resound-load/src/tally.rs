@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::backlog::UnfinishedMessages;
+use super::waiting_messages::UnfinishedMessages;
 use super::{Bounds, Counts, Failure, Interval, Latency, LoadFailure, Record};
 
 /// Records times in nanoseconds. The first of them makes the histogram.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backlog::UnfinishedMessages;
+use super::waiting_messages::UnfinishedMessages;
 use super::{Bounds, Bucket, Counts, Failure, Interval, Latency, LoadFailure};
 
 /// How a run ended. Times are nanoseconds from its start.
@@ -43,7 +43,7 @@ impl RunEnd {
         let UnfinishedMessages { unsent, lagged, unanswered, unanswered_sent, .. } = unfinished;
         [(Unsent, unsent), (Lagged, lagged), (Unanswered, unanswered), (UnansweredSent, unanswered_sent)]
             .into_iter()
-            .flat_map(|(kind, backlog)| backlog.buckets().map(move |bucket| (kind, bucket)))
+            .flat_map(|(kind, messages)| messages.buckets().map(move |bucket| (kind, bucket)))
             .filter(|(kind, bucket)| !kind.is_unsent() || self.is_planned(bucket.from))
             .collect()
     }

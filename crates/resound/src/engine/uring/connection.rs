@@ -154,7 +154,7 @@ impl RingConn {
                 return self.receive_failed(libc::ECONNRESET, context);
             }
             (0, _) => {
-                for part in self.input.take_backlog().into_iter().flatten() {
+                for part in self.input.take_parts().into_iter().flatten() {
                     self.deliver(part, context);
                 }
                 self.driver.received(&mut [], &mut context.driver);
@@ -332,7 +332,7 @@ impl RingConn {
     pub(super) fn finish(&mut self, end: ConnectionEnd, context: &mut WorkerContext<'_, '_>) {
         self.over = true;
         self.set_alarm(None, context);
-        for part in self.input.take_backlog().into_iter().flatten() {
+        for part in self.input.take_parts().into_iter().flatten() {
             self.driver.undelivered(part.bytes(), &mut context.driver);
         }
         self.driver.queue = Queue::default();
@@ -360,7 +360,7 @@ impl RingConn {
                 self.try_to_send(bytes, context);
             }
             if self.send != Send::Try
-                && let Some(mut parts) = self.input.take_backlog()
+                && let Some(mut parts) = self.input.take_parts()
             {
                 // All of them: the answer to the first is sent from where that lies, and the
                 // others' are copied behind it.

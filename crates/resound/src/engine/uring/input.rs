@@ -45,7 +45,7 @@ pub(super) struct RingInput {
     pub(super) has_failed: bool,
     /// Received and not delivered. Owns memory only while it holds something.
     #[expect(clippy::box_collection, reason = "there are many, and nearly all of them are empty")]
-    backlog: Option<Box<VecDeque<Received>>>,
+    parts: Option<Box<VecDeque<Received>>>,
 }
 
 impl RingInput {
@@ -59,7 +59,7 @@ impl RingInput {
             streak: ReadStreak::default(),
             polls_failure: false,
             has_failed: false,
-            backlog: None,
+            parts: None,
         }
     }
 
@@ -106,21 +106,21 @@ impl RingInput {
 
     #[inline]
     pub(super) fn is_delivered(&self) -> bool {
-        self.backlog.is_none()
+        self.parts.is_none()
     }
 
     /// Bytes that wait to be delivered.
     pub(super) fn undelivered(&self) -> usize {
-        self.backlog.iter().flat_map(|parts| parts.iter()).map(Received::len).sum()
+        self.parts.iter().flat_map(|parts| parts.iter()).map(Received::len).sum()
     }
 
     pub(super) fn push(&mut self, part: Received) {
-        self.backlog.get_or_insert_default().push_back(part);
+        self.parts.get_or_insert_default().push_back(part);
     }
 
     #[inline]
-    pub(super) fn take_backlog(&mut self) -> Option<VecDeque<Received>> {
-        self.backlog.take().map(|parts| *parts)
+    pub(super) fn take_parts(&mut self) -> Option<VecDeque<Received>> {
+        self.parts.take().map(|parts| *parts)
     }
 
     /// Starts a receive for up to `most` bytes: multishot, unless the peer is slow or sends in
@@ -146,7 +146,7 @@ impl RingInput {
     /// a receive, so an idle connection costs nothing.
     #[inline]
     pub(super) fn limit(&mut self, key: Key, wants_read: bool, ring: &mut Ring<'_>) {
-        let is_full = self.backlog.as_ref().is_some_and(|parts| parts.len() >= MOST_PARTS);
+        let is_full = self.parts.as_ref().is_some_and(|parts| parts.len() >= MOST_PARTS);
         if self.receive == Receive::Multishot && (self.is_bulk() || is_full || !wants_read) {
             self.receive = Receive::Cancelling;
             self.calm = 0;

@@ -61,7 +61,7 @@ impl RingConn {
 
     /// A receive has failed. What came before is a relay's to pass on.
     pub(super) fn receive_failed(&mut self, errno: i32, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
-        let parts = self.input.take_backlog().filter(|_| context.wakes.is_some());
+        let parts = self.input.take_parts().filter(|_| context.wakes.is_some());
         parts.into_iter().flatten().for_each(|part| self.deliver(part, context));
         if context.wakes.is_none() || !self.driver.conn().holds_input() {
             return failed(errno);

@@ -29,7 +29,7 @@ impl WaitingMessages {
         }
     }
 
-    /// Moves all messages of another backlog to this one.
+    /// Moves all messages of another to this one.
     pub(super) fn append(&mut self, other: &mut Self) {
         let other = std::mem::take(other);
         self.coarsen(self.shift.max(other.shift));
@@ -97,17 +97,17 @@ impl UnfinishedMessages {
 mod tests {
     use super::*;
 
-    fn count(backlog: &WaitingMessages) -> u64 {
-        backlog.buckets().map(|bucket| bucket.count).sum()
+    fn count(messages: &WaitingMessages) -> u64 {
+        messages.buckets().map(|bucket| bucket.count).sum()
     }
 
     #[test]
     fn few_times_are_kept_exactly() {
-        let mut backlog = WaitingMessages::default();
+        let mut messages = WaitingMessages::default();
         for since in [7, 1_000_000_007, 7, u64::MAX] {
-            backlog.add(since, 2);
+            messages.add(since, 2);
         }
-        let buckets: Vec<_> = backlog.buckets().map(|bucket| (bucket.from, bucket.to, bucket.count)).collect();
+        let buckets: Vec<_> = messages.buckets().map(|bucket| (bucket.from, bucket.to, bucket.count)).collect();
         assert_eq!(buckets, [(7, 7, 4), (1_000_000_007, 1_000_000_007, 2), (u64::MAX, u64::MAX, 2)]);
     }
 
