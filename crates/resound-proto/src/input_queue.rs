@@ -134,6 +134,7 @@ mod tests {
     fn a_long_line_stays_where_its_first_part_was_put() {
         let mut held = InputQueue::default();
         held.push_part(&[7; 1000], 65_536);
+        assert!(held.0.as_ref().is_some_and(|waiting| waiting.bytes.capacity() >= 65_536), "there is no room for it");
         let first = held.all().as_ptr();
         (0..64).for_each(|_| held.push_part(&[7; 1000], 65_536));
         assert_eq!(held.all().as_ptr(), first, "its bytes have moved");
