@@ -101,7 +101,8 @@ fn of_certificate(what: &str, problem: &CertificateProblem) -> Cow<'static, str>
     // The file, and one beside it to write to.
     let (from, to) = (shell_word(what), shell_word(&format!("{what}.pem")));
     match problem {
-        P::Unreadable(_) | P::TooLarge => "Check the path, and that you may read the file.".into(),
+        P::Unreadable(_) => "Check the path, and that you may read the file.".into(),
+        P::TooLarge => "Check the path: a certificate or a key has a few KiB.".into(),
         P::Empty | P::DamagedCertificate(_) | P::DamagedKey => COPY_AGAIN.into(),
         P::EncryptedKey => format!(
             "Write it without a passphrase, readable by you alone: (umask 077; openssl pkey -in {from} -out {to})"

@@ -72,15 +72,13 @@ impl SourcedFaults {
                 setting(spec, seed).map_err(|error| anyhow!("--faults {}: {error}", path.display()))
             }
             FaultSource::Record(path) => {
-                let replayed = || {
-                    let settings = recorded(path)?;
-                    for SettingRecord { from, seed, faults: text } in &settings {
-                        let set = || anyhow::Ok(faults.set_from(*from, text.parse()?, *seed)?);
-                        set().map_err(|error| anyhow!("the faults from connection {from} on: {error}"))?;
-                    }
-                    anyhow::Ok(settings)
-                };
-                replayed().map_err(|error| anyhow!("--replay {}: {error}", path.display()))
+                let named = || format!("--replay {}", path.display());
+                let settings = recorded(path).with_context(named)?;
+                for SettingRecord { from, seed, faults: text } in &settings {
+                    let set = || anyhow::Ok(faults.set_from(*from, text.parse()?, *seed)?);
+                    set().map_err(|error| anyhow!("{}: the faults from connection {from} on: {error}", named()))?;
+                }
+                Ok(settings)
             }
         }
     }

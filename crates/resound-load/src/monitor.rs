@@ -420,7 +420,8 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
         let from = self.total.stall_from();
         self.total.stall = stall::stalled(&self.waits, from);
         if let Some(ramp) = &mut self.ramp {
-            ramp.settle_stalls(from, &self.run.load.settings);
+            ramp.settle_stalls(from);
+            ramp.settle_levels(&self.run.load.settings);
         }
     }
 

@@ -109,18 +109,50 @@ impl RampProgress {
         }
     }
 
-    /// Sets the stalls of all steps, and checks whether each reached its level. That is possible
-    /// only now: during a step a late target looks like a busy machine.
-    pub(super) fn settle_stalls(&mut self, from: Duration, settings: &Settings) {
-        let is_of_connections = self.ramp.of == RampVariable::Connections;
+    /// Sets the stalls and outages of the steps of connections, and checks their thresholds again.
+    /// That is possible only now: during a step a late target looks like a busy machine.
+    pub(super) fn settle_stalls(&mut self, from: Duration) {
+        if self.ramp.of != RampVariable::Connections {
+            return;
+        }
         for (step, (waits, outage)) in self.finished.iter_mut().zip(&self.silences) {
-            if is_of_connections {
-                step.total.stall = stall::stalled(waits, from);
-                step.total.outage = *outage;
-            }
-            if step.broken.is_none() {
-                step.broken = self.ramp.shortfall(step.level, &step.total, settings);
+            step.total.stall = stall::stalled(waits, from);
+            step.total.outage = *outage;
+            if step.broken.is_none() && !(step.total.stall + step.total.outage).is_zero() {
+                step.broken = self.breaks.as_ref().and_then(|breaks| breaks(&step.total));
             }
         }
+    }
+
+    /// Checks whether each step reached its level.
+    pub(super) fn settle_levels(&mut self, settings: &Settings) {
+        for step in self.finished.iter_mut().filter(|step| step.broken.is_none()) {
+            step.broken = self.ramp.shortfall(step.level, &step.total, settings);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_breaks_the_threshold_of_the_step_in_which_it_lies() {
+        let every = Duration::from_secs(1);
+        let (of, from, to, by) = (RampVariable::Connections, 1.0, 3.0, 1.0);
+        let ramp = RampSteps { of, from, to, by, every, until: Vec::new() };
+        let breaks = |step: &Interval| (step.outage > Duration::from_millis(300)).then(|| "too long".to_string());
+        let mut progress = RampProgress::new(ramp, Some(Box::new(breaks)));
+        let start = Instant::now();
+        for second in 1..=3 {
+            progress.add(&Interval { length: every, ..Interval::default() });
+            assert!(!progress.finish_steps(start, start + every * second, false));
+        }
+        // The connection is replaced, and the outage ends, in the last step.
+        let at = Duration::from_millis;
+        progress.add_silences(&[SilentTime { from: at(1500), to: at(2200), is_outage: true }]);
+        progress.settle_stalls(Duration::from_secs(1));
+        let broken: Vec<_> = progress.finished.iter().map(|step| step.broken.as_deref()).collect();
+        assert_eq!(broken, [None, Some("too long"), None]);
     }
 }

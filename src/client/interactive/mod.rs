@@ -365,7 +365,10 @@ impl Conversation<'_> {
                     wire.send_file(file, path);
                     String::new()
                 }
-                Err(error) => aside(self.colour, &format!("{} cannot be sent: {error}", path.display())),
+                Err(error) => {
+                    let cause = resound::system::plain(&error);
+                    aside(self.colour, &format!("{} cannot be sent: {cause}", path.display()))
+                }
             },
             Ok(ChatCommand::Hex(wanted)) => {
                 let rest = self.view.rest();

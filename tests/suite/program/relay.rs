@@ -373,6 +373,10 @@ fn a_wrong_fault_is_refused_with_its_place() {
         (&["--seed", "1"], "--seed has no meaning without --fault, --as, --faults or --control"),
         (&["--faults", "/no/such/file"], "resound: --faults /no/such/file: "),
         (&["--replay", "Cargo.toml", "--record", "Cargo.toml"], "would overwrite what --replay reads"),
+        (
+            &["--replay", "/no/such/file"],
+            "resound: --replay /no/such/file: No such file or directory\n  Check the path.\n",
+        ),
         (&["--replay", "Cargo.toml"], "resound: --replay Cargo.toml: line 1 is not a line of a record"),
     ] {
         let (code, _, stderr) = run(&[&["relay", "127.0.0.1:0", "127.0.0.1:1"], args].concat(), b"");
