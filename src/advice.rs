@@ -64,7 +64,7 @@ pub(crate) fn of_error(error: &Error) -> Cow<'static, str> {
         }
         Error::NoRelay => "Use --engine auto, uring or portable.",
         Error::Faults(_) => "docs/faults.md has a table of all faults.",
-        Error::ListenerFaults => "Start the program anew with them.",
+        Error::ListenerFaults => "Restart the program with them.",
         Error::NoListener => "Give at least one address to listen on.",
         Error::Worker(_) => {
             "Use fewer workers, or raise the limits on threads and descriptors (`ulimit -u`, `ulimit -n`)."

@@ -99,7 +99,7 @@ impl LogFile {
             Err(error) => {
                 if !std::mem::replace(&mut self.is_reported, true) {
                     let (name, error) = (self.name(), resound::system::plain(&error));
-                    tracing::warn!("{name} cannot be opened anew ({error}): the log goes on in the file that is open");
+                    tracing::warn!("{name} cannot be reopened ({error}): logging continues in the open file");
                 }
                 return false;
             }

@@ -91,7 +91,7 @@ impl ReloadablePart {
         const NEXT: &str = "connections accepted from then on";
         match self {
             Self::Access | Self::Limits => [NEXT, "always"],
-            Self::MaxConnections => ["all: above a lower limit open ones stay", "always"],
+            Self::MaxConnections => ["all; open connections above a lower limit stay", "always"],
             Self::Drain => ["the next drain", "always"],
             Self::Tls => [NEXT, "with `--tls` before and after"],
             Self::Proxies => [NEXT, "with `--proxy-from` before and after"],

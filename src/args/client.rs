@@ -112,7 +112,7 @@ struct ConnectionArgs {
     send_proxy: Option<TypedHeader>,
     #[command(flatten)]
     tls: client::ClientTlsArgs,
-    /// Print on stderr where the connection went, and what it carried
+    /// Print on stderr the addresses of the connection, and how many bytes it carried
     ///
     /// In a conversation also how long each answer took, in a test the messages, and with --tls
     /// what
@@ -201,7 +201,8 @@ struct TalkArgs {
         conflicts_with = "reconnect"
     )]
     line_delay: Option<Duration>,
-    /// Print events as JSON, one a line, instead of the received bytes; of a test the results
+    /// Print events as JSON, one per line, instead of the received bytes; in a test, print the
+    /// results
     #[arg(
         help_heading = PIPE, short, long, value_name = "FILE", num_args = 0..=1, require_equals = true,
         default_missing_value = "-", conflicts_with_all = ["send_only", "reconnect"]

@@ -14,7 +14,7 @@ use crate::faults::{CONTROL_DESCRIPTORS, FaultPlan, FaultSource, SourcedFaults};
 use crate::server::ServingPlan;
 
 /// The heading in the help, and of the tables in the guides.
-const FAULTS: &str = "Faults on purpose";
+const FAULTS: &str = "Fault injection";
 
 #[derive(Args)]
 pub(super) struct FaultArgs {

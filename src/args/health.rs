@@ -16,7 +16,7 @@ use crate::units;
 pub(crate) struct HealthArgs {
     /// Host of the server [default: 127.0.0.1]
     host: Option<String>,
-    /// Port, to which one line is sent that the server is to answer [default: 8888]
+    /// Port of the server, which must answer one line [default: 8888]
     port: Option<String>,
     /// Ask /readyz of a program that was started with --admin ADDR instead
     ///

@@ -40,8 +40,8 @@ pub(crate) struct LabArgs {
     /// File with defects, one specification a line
     #[arg(long, value_name = "FILE")]
     defects: Option<PathBuf>,
-    /// Seed of all that is drawn: the same seed decides the same for each packet [default: drawn,
-    /// and printed]
+    /// Seed of all random choices: the same seed makes the same choice for each packet [default:
+    /// drawn, and printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Write the packets of both sides to a file (pcapng), with a comment on each that was touched

@@ -80,7 +80,7 @@ pub(crate) struct LoadArgs {
     /// all its connections is given up after three times --connect-timeout.
     #[arg(help_heading = LOAD, short = 'n', long, value_name = "N", value_parser = amounts::count)]
     messages: Option<NonZeroU64>,
-    /// How long to send before measuring; those messages are in no figure [default: none]
+    /// How long to send before measuring; the results exclude those messages [default: none]
     #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration)]
     warm_up: Option<Duration>,
     /// Pause between an answer and the next message of its connection [default: none]
@@ -203,7 +203,7 @@ enum TimestampsArg {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ArrivalsArg {
-    /// At equal distances
+    /// At equal intervals
     Fixed,
     /// At random, as independent events are
     Poisson,

@@ -22,10 +22,11 @@ pub(super) struct LogArgs {
     log: Option<LogDetail>,
     /// Begin each line of text with its time (RFC 3339, in UTC)
     ///
-    /// So do warnings on stderr, unless that is the journal of systemd. JSON has the time anyway.
+    /// Warnings on stderr get the time too, unless stderr is the systemd journal. JSON has the time
+    /// anyway.
     #[arg(help_heading = LOG, long)]
     log_time: bool,
-    /// Append the log to a file instead of stdout, and open it anew at SIGHUP
+    /// Append the log to a file instead of stdout, and reopen it on SIGHUP
     ///
     /// A new file gets mode 0640, less the umask. Stdout still names the
     /// addresses.

@@ -207,7 +207,7 @@ impl SocketStory {
         let (what, then) = match state {
             TcpState::Closed => ("the connection is over, nothing is sent".to_string(), None),
             _ if resets => {
-                ("SO_LINGER is 0, so an RST is sent, and what waits is discarded".into(), Some(NO_TIME_WAIT))
+                ("SO_LINGER is 0, so an RST is sent, and unsent bytes are discarded".into(), Some(NO_TIME_WAIT))
             }
             _ if unread > 0 => {
                 (format!("{} unread, so an RST is sent instead of a FIN", were(unread)), Some(NO_TIME_WAIT))
@@ -311,7 +311,7 @@ mod tests {
                 1,
                 0,
                 true,
-                "close(): SO_LINGER is 0, so an RST is sent, and what waits is discarded (ESTABLISHED before)",
+                "close(): SO_LINGER is 0, so an RST is sent, and unsent bytes are discarded (ESTABLISHED before)",
                 "the peer's",
             ),
             (7, 3, true, "close(): the connection is over, nothing is sent (CLOSED before)", ""),

@@ -39,7 +39,7 @@ impl ClientFailure {
     /// The failure behind an error of a socket while doing `what`. Errors that are no network
     /// failures stay as they are.
     pub(crate) fn of(error: io::Error, what: &str) -> anyhow::Error {
-        if let Some(failure) = TlsFailure::behind(&error) {
+        if let Some(failure) = TlsFailure::of_io(&error) {
             let advised = Self::advised(FailureClass::Tls, format!("{failure}{what}"), advice::of_tls(failure));
             return Self { is_of_tls_on_its_way: failure == TlsFailure::Damaged, ..advised }.into();
         }

@@ -1,4 +1,4 @@
-//! Faults on purpose, of a server or a relay: what the flags say, the record, and the control API.
+//! Fault injection, of a server or a relay: what the flags say, the record, and the control API.
 
 mod control;
 mod events;

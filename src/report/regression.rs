@@ -46,7 +46,7 @@ impl Regression {
         let limit = percent.filter(|percent| percent.is_finite() && *percent >= 0.0);
         Some(match limit {
             Some(limit) => Ok(Self { text: text.trim().into(), metric: metric.into(), limit }),
-            None => Err(format!("'{text}' is written like 'p99 worse>10%': more than so many per cent of the base")),
+            None => Err(format!("'{text}' is written like 'p99 worse>10%': a limit in percent of the base")),
         })
     }
 

@@ -141,7 +141,7 @@ impl TopModel {
             let gap = figures::time((self.now.saturating_sub(lost.since)).as_secs_f64().ceil());
             let before = self.live.as_ref().and_then(|before| before.started);
             let is_new = before.zip(live.started).is_some_and(|(before, now)| now - before > ANEW);
-            let what = if is_new { "The program has been started anew" } else { "Connected again" };
+            let what = if is_new { "The program has restarted" } else { "Connected again" };
             self.note = Some((format!("{what}, after {gap} without an answer"), self.now + NOTED));
         }
         if self.is_paused {
@@ -331,7 +331,7 @@ mod tests {
         };
         shown.take(again("2"));
         assert_eq!(shown.trouble(), None);
-        assert_eq!(shown.note(), Some("The program has been started anew, after 5.0s without an answer"));
+        assert_eq!(shown.note(), Some("The program has restarted, after 5.0s without an answer"));
         shown.tick(seconds(17));
         assert_eq!(shown.note(), None);
         shown.take(FeedNews::Lost("reset".into()));

@@ -74,7 +74,7 @@ pub const PROFILES: &[FaultProfile] = &[
     FaultProfile {
         name: "podman-rootless",
         faults: "accept-then-reset",
-        what: "accepts on a published port that nothing listens on, and resets then",
+        what: "accepts on a published port that nothing listens on, and then resets",
         source: "https://github.com/containers/podman/issues/12237",
     },
 ];

@@ -242,7 +242,7 @@ impl Player {
         facts.syn = facts.syn.or_else(|| self.session.log().socket.syn.clone());
         let now_ms = self.session.age_ms(cx.now());
         self.session.log().socket_at_ms = Some(now_ms);
-        if self.has_said_hello && (self.is_held() || cx.is_broken()) {
+        if self.has_said_hello && (self.is_held() || cx.is_reset_by_peer()) {
             self.session.log().socket = facts;
             // The next report tells what waits unread meanwhile, and at last what a reset leaves.
             cx.report_socket();

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::limits::Limits;
 
-/// A timeout is checked in so many parts, so it acts late by one of them at most.
+/// A timeout is checked eight times, so it acts late by one eighth at most.
 const PARTS: u32 = 8;
 /// No part is shorter than this.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// A connection that waits for nothing but delivery is checked after so many milliseconds, then
-/// after twice as many, and so on.
+/// A connection that waits for nothing but delivery is checked after 1 ms, then after 2 ms, and so
+/// on; the interval doubles up to 128 ms.
 const FIRST_WAIT: u32 = 1;
 const MOST_DOUBLINGS: u8 = 7;
 const NEVER: u32 = u32::MAX;
@@ -18,8 +18,8 @@ const NEVER: u32 = u32::MAX;
 /// The clock of a stalled write. It runs while something may be on its way, in the engine's queue
 /// or in the transport.
 ///
-/// No message costs a look at the transport. From the first byte that may wait, the engine is asked
-/// to look after each part of the timeout, for as long as bytes are on their way. A connection
+/// No message costs a poll of the transport. From the first byte that may wait, the engine is asked
+/// to poll it after each part of the timeout, for as long as bytes are on their way. A connection
 /// without such bytes is not checked any more.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
@@ -28,17 +28,17 @@ pub(super) struct Delivery {
     is_reported: bool,
     /// Bytes were sent, and are not known to be acknowledged.
     is_open: bool,
-    /// At the last look the transport held bytes.
+    /// At the last poll the transport held bytes.
     held: bool,
-    /// One more than the number of times that the wait for a look has doubled; 0 unless the
+    /// One more than the number of times that the wait for a poll has doubled; 0 unless the
     /// connection waits only for delivery.
     doublings: u8,
-    /// When to look next: so many milliseconds after `since`. There is one of these for each
+    /// When to poll next, in milliseconds after `since`. There is one of these for each
     /// connection, so it is small.
-    look_after: u32,
+    poll_after_ms: u32,
     /// When the peer's system last acknowledged a byte, or the first began to wait.
     since: Option<Instant>,
-    /// Of all bytes sent, those that were acknowledged at the last look. Some transports count more
+    /// Of all bytes sent, those that were acknowledged at the last poll. Some transports count more
     /// than they were given, so it may be negative.
     taken: i64,
 }
@@ -57,7 +57,7 @@ impl Delivery {
             self.is_open = true;
             self.held = false;
             self.since = Some(now);
-            self.look_after = part(limits);
+            self.poll_after_ms = part(limits);
         }
     }
 
@@ -69,7 +69,7 @@ impl Delivery {
     }
 
     /// The transport still holds `held` of all `sent` bytes. Returns whether the peer is slow: its
-    /// system has acknowledged some since the last look.
+    /// system has acknowledged some since the last poll.
     pub(super) fn report(&mut self, now: Instant, sent: u64, held: usize, unsent: usize) -> bool {
         let taken = (sent as i64).wrapping_sub(held as i64);
         let has_risen = taken > std::mem::replace(&mut self.taken, taken);
@@ -77,23 +77,23 @@ impl Delivery {
             // The peer cannot acknowledge what the engine has not handed on.
             self.is_open = held > 0 || unsent > 0;
             self.since = Some(now);
-            self.look_after = 0;
+            self.poll_after_ms = 0;
         }
         let was_held = std::mem::replace(&mut self.held, held > 0);
         has_risen && (held > 0 || was_held)
     }
 
-    /// A deadline has passed. If it was that of a look, the engine has looked: the next is set.
-    pub(super) fn looked(&mut self, now: Instant, limits: &Limits) {
-        if self.look().is_some_and(|at| at <= now) {
-            self.look_at(now, part(limits));
+    /// A deadline has passed. If it was that of a poll, the engine has polled: the next is set.
+    pub(super) fn polled(&mut self, now: Instant, limits: &Limits) {
+        if self.next_poll().is_some_and(|at| at <= now) {
+            self.set_poll(now, part(limits));
         }
     }
 
     /// From now on the connection waits only for delivery.
     pub(super) fn limit(&mut self, now: Instant) {
         self.doublings = 1;
-        self.look_at(now, 0);
+        self.set_poll(now, 0);
     }
 
     /// The peer takes nothing more.
@@ -106,18 +106,18 @@ impl Delivery {
         self.doublings > 0
     }
 
-    /// As [`Delivery::looked`], where the connection waits for nothing else.
+    /// As [`Delivery::polled`], where the connection waits for nothing else.
     pub(super) fn looked_while_limited(&mut self, now: Instant) {
-        if self.look().is_some_and(|at| at <= now) {
-            self.look_at(now, FIRST_WAIT << self.doublings.saturating_sub(1));
+        if self.next_poll().is_some_and(|at| at <= now) {
+            self.set_poll(now, FIRST_WAIT << self.doublings.saturating_sub(1));
             self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS + 1);
         }
     }
 
-    /// Sets the next look, so many milliseconds from now.
-    fn look_at(&mut self, now: Instant, wait: u32) {
+    /// Sets the next poll, `wait` milliseconds from now.
+    fn set_poll(&mut self, now: Instant, wait: u32) {
         let passed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        self.look_after = if wait == NEVER { NEVER } else { milliseconds(passed).saturating_add(wait) };
+        self.poll_after_ms = if wait == NEVER { NEVER } else { milliseconds(passed).saturating_add(wait) };
     }
 
     /// Whether bytes are on their way. Where the engine reports nothing, only its own unsent ones
@@ -131,18 +131,18 @@ impl Delivery {
         self.is_reported
     }
 
-    /// When to look; `None` while no bytes are on their way.
-    pub(super) fn look(&self) -> Option<Instant> {
-        if !self.is_open || self.look_after == NEVER {
+    /// When to poll; `None` while no bytes are on their way.
+    pub(super) fn next_poll(&self) -> Option<Instant> {
+        if !self.is_open || self.poll_after_ms == NEVER {
             return None;
         }
-        self.since?.checked_add(Duration::from_millis(self.look_after.into()))
+        self.since?.checked_add(Duration::from_millis(self.poll_after_ms.into()))
     }
 
     /// When to check: where the engine reports, at its looks, which are never far from the end of
     /// the peer's time.
     pub(super) fn deadline(&self, unsent: usize, limit: Option<Duration>) -> Option<Instant> {
-        if self.is_reported { self.look() } else { self.stalled_at(unsent, limit) }
+        if self.is_reported { self.next_poll() } else { self.stalled_at(unsent, limit) }
     }
 
     /// When the time of a peer that acknowledges nothing is over.

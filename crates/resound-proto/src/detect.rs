@@ -38,7 +38,7 @@ pub fn detect_protocol(bytes: &[u8]) -> Option<DetectedProtocol> {
     })
 }
 
-/// So many bytes decide whether a peer uses TLS.
+/// Number of bytes that decide whether a peer uses TLS.
 pub const DETECTION_BYTES: usize = 3;
 
 fn is_http(bytes: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use crate::service::Framing;
 use super::framing::{Frame, cut};
 
 /// At most this many unused bytes are kept.
-const SETTLED: usize = 4 * 1024;
+const MAX_SPARE_CAPACITY: usize = 4 * 1024;
 
 /// Appends to bytes that may wait for long. The capacity grows by an eighth beyond the need, not by
 /// a factor of two, but to `least` at once.
@@ -98,11 +98,11 @@ impl InputQueue {
     /// The queue is going to wait for long: frees the memory that it does not need meanwhile.
     pub(super) fn settle(&mut self) {
         let Some(waiting) = &mut self.0 else { return };
-        if waiting.from > SETTLED {
+        if waiting.from > MAX_SPARE_CAPACITY {
             waiting.bytes.drain(..waiting.from);
             waiting.from = 0;
         }
-        if waiting.bytes.capacity() - waiting.bytes.len() > SETTLED {
+        if waiting.bytes.capacity() - waiting.bytes.len() > MAX_SPARE_CAPACITY {
             waiting.bytes.shrink_to_fit();
         }
     }
@@ -127,7 +127,7 @@ mod tests {
         }
         held.consume(10_000);
         held.settle();
-        assert!(capacity(&held) <= held.len() + SETTLED, "{} for {}", capacity(&held), held.len());
+        assert!(capacity(&held) <= held.len() + MAX_SPARE_CAPACITY, "{} for {}", capacity(&held), held.len());
     }
 
     #[test]

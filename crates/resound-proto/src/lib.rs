@@ -42,5 +42,5 @@ pub use service::{
     ProxiedAddresses, ProxiedTls, Reply, SendTimestamp, Service, SharedBytes, SocketReport, SocketRequests, TcpInfo,
     TcpOptions, TlsInfo, canonical, chargen_pattern, chargen_pattern_without_space, unmapped,
 };
-pub use session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, ServerSession};
+pub use session::{AskedName, ClientSession, HandshakePermit, ReadCertificate, ServerSession};
 pub use tls::agreed;

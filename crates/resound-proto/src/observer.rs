@@ -70,7 +70,7 @@ pub trait Observer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketStep {
-    /// An event is dealt with: what has arrived is delivered, and what is sent has left or waits.
+    /// The engine has handled an event: received bytes are delivered, and output is sent or queued.
     /// The other steps of the same event follow. The first one of a connection comes right after
     /// its acceptance.
     Event,

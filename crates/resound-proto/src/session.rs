@@ -13,9 +13,9 @@ use crate::service::PeerCertificate;
 /// Reads a peer's certificate, for [`TlsInfo::peer`](crate::TlsInfo::peer).
 pub type ReadCertificate = fn(&CertificateDer<'_>) -> Option<PeerCertificate>;
 
-/// A place among the handshakes of a server that limits how many are under way. The server gives
-/// the place back when the value is dropped.
-pub trait HandshakePlace {
+/// A permit for one of a server's concurrent handshakes, or a position in the queue for it.
+/// Dropping the value returns it.
+pub trait HandshakePermit {
     /// Whether the handshake may go on; if not, how long to wait before asking again.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ pub struct ServerSession {
     /// Where the name that the client asks for (SNI, RFC 6066) is noted.
     pub name: Arc<AskedName>,
     /// Joins the queue of handshakes. Called once, when the first byte has come.
-    pub join: Box<dyn FnOnce() -> Box<dyn HandshakePlace>>,
+    pub join: Box<dyn FnOnce() -> Box<dyn HandshakePermit>>,
     /// What a client that does not use TLS gets, in plain text.
     pub hint: &'static [u8],
     /// Reads the client's certificate.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The pause behind the first message without a newline of a connection: longer than the shortest
+/// The pause that ends a connection's first message without a newline: longer than the shortest
 /// time after which Linux sends a lost segment again (200 ms), so that a message whose second
 /// segment was lost is not cut.
 const FIRST: Duration = Duration::from_millis(300);

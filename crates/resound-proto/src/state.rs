@@ -74,7 +74,7 @@ impl State {
         }
     }
 
-    /// The connection is reset behind what was sent. The first reason wins.
+    /// The connection is reset once earlier output is delivered. The first reason wins.
     pub(super) fn abort(&mut self, reason: CloseReason) {
         if self.is_open() {
             *self = Self::Aborting(reason);

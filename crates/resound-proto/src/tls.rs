@@ -18,7 +18,7 @@ use crate::error::TlsFailure;
 use crate::exporter::ExporterLog;
 use crate::names::{group, suite};
 use crate::service::TlsInfo;
-use crate::session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, ServerSession};
+use crate::session::{AskedName, ClientSession, HandshakePermit, ReadCertificate, ServerSession};
 
 /// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
 const HEADER: usize = 5;
@@ -62,13 +62,13 @@ struct TlsHandshake {
     /// The name that the client asks for.
     name: Arc<AskedName>,
     hint: &'static [u8],
-    place: Place,
+    permit: PermitState,
 }
 
 /// A server's place among its handshakes: it joins the queue at the client's first byte.
-enum Place {
-    Unasked(Box<dyn FnOnce() -> Box<dyn HandshakePlace>>),
-    Joined(Box<dyn HandshakePlace>),
+enum PermitState {
+    Unasked(Box<dyn FnOnce() -> Box<dyn HandshakePermit>>),
+    Joined(Box<dyn HandshakePermit>),
     /// Only while it is asked for.
     Joining,
 }
@@ -80,7 +80,8 @@ impl TlsLayer {
         let exporter = ExporterLog::before(&config.key_log, config.crypto_provider());
         Arc::make_mut(&mut config).key_log = Arc::<ExporterLog>::clone(&exporter);
         let session = UnbufferedServerConnection::new(config).map_err(|error| TlsFailure::of(&error))?;
-        let handshake = TlsHandshake { name: server.name, hint: server.hint, place: Place::Unasked(server.join) };
+        let handshake =
+            TlsHandshake { name: server.name, hint: server.hint, permit: PermitState::Unasked(server.join) };
         Ok(Self::of(Session::Server(session), Some(Box::new(handshake)), exporter, server.read_certificate))
     }
 
@@ -131,17 +132,17 @@ impl TlsLayer {
     /// ones take none.
     pub(super) fn may_proceed(&mut self, has_input: bool) -> Result<(), Duration> {
         let Some(handshake) = &mut self.handshake else { return Ok(()) };
-        if let Place::Unasked(_) = handshake.place {
+        if let PermitState::Unasked(_) = handshake.permit {
             if !has_input {
                 return Ok(());
             }
-            if let Place::Unasked(join) = std::mem::replace(&mut handshake.place, Place::Joining) {
-                handshake.place = Place::Joined(join());
+            if let PermitState::Unasked(join) = std::mem::replace(&mut handshake.permit, PermitState::Joining) {
+                handshake.permit = PermitState::Joined(join());
             }
         }
-        match &mut handshake.place {
-            Place::Joined(place) => place.is_granted(),
-            Place::Unasked(_) | Place::Joining => Ok(()),
+        match &mut handshake.permit {
+            PermitState::Joined(permit) => permit.is_granted(),
+            PermitState::Unasked(_) | PermitState::Joining => Ok(()),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Connections that break by chance can break each try of a check too, so that it looks like what
-//! the check is about.
+//! Random failures can break each try of a check, and then look like the defect that the check
+//! looks for.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ fn beside_another_time(report: CheckReport, again: Option<CheckReport>) -> Check
         |again: &CheckReport| matches!(again.verdict, CheckVerdict::Pass | CheckVerdict::Warn | CheckVerdict::Flaky);
     let Some(again) = again.filter(has_passed) else { return report };
     let summary = format!("{}; another time: {}", report.summary, again.summary);
-    // What a path does at one moment only points to no kind of box.
+    // A failure at one moment only does not point to a kind of box.
     CheckReport { verdict: CheckVerdict::Flaky, summary, suspect: Vec::new(), ..report }
 }
 

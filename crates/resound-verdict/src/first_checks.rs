@@ -9,7 +9,7 @@ use crate::pace::ConnectPace;
 use crate::path_run::PathRun;
 use crate::permits::ConnectionPermits;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, PathDirection};
 
 /// What these checks need.
@@ -29,7 +29,7 @@ pub(crate) struct FirstFindings {
     pub(crate) out: MtuFinding,
     pub(crate) back: MtuFinding,
     /// The reports that are not told yet: some tries never reached the far end.
-    unmet: Vec<CheckReport>,
+    unreached: Vec<CheckReport>,
 }
 
 impl FirstFindings {
@@ -55,9 +55,9 @@ impl FirstChecks<'_> {
         );
         let sizes = [out.report(PathDirection::Out), back.report(PathDirection::In)];
         let reports = sizes.into_iter().chain(segmentation).chain(nagle);
-        let (unmet, met): (Vec<_>, Vec<_>) = reports.partition(|report| report.is_unmet);
+        let (unreached, met): (Vec<_>, Vec<_>) = reports.partition(|report| report.never_reached_far_end);
         met.into_iter().for_each(|report| self.run.add(report));
-        FirstFindings { out, back, unmet }
+        FirstFindings { out, back, unreached }
     }
 
     /// Repeats, one by one and at the path's pace, the checks that never reached the far end beside
@@ -65,9 +65,10 @@ impl FirstChecks<'_> {
     pub(crate) async fn again(&self, found: &mut FirstFindings, pace: &ConnectPace, permits: &ConnectionPermits) {
         let paced = |end: &PathEnd| PathEnd { pace: pace.clone(), permits: permits.clone(), ..end.clone() };
         let (sized, small) = (paced(&self.sized), paced(&self.small));
-        let unmet = std::mem::take(&mut found.unmet);
-        let is_met = !unmet.is_empty() && Box::pin(Played::begin(&small, Special::default(), &[])).await.is_ok();
-        for report in unmet {
+        let unreached = std::mem::take(&mut found.unreached);
+        let is_met =
+            !unreached.is_empty() && Box::pin(ProbeConnection::begin(&small, Special::default(), &[])).await.is_ok();
+        for report in unreached {
             if !is_met {
                 self.run.add(report);
                 continue;

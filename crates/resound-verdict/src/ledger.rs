@@ -19,27 +19,27 @@ pub(crate) struct ConnectionLedger(Arc<SharedLedger>);
 #[derive(Debug, Default)]
 struct SharedLedger {
     open: AtomicUsize,
-    lines: Mutex<Vec<LedgerLine>>,
-    damage: Arc<Mutex<DamageSeen>>,
+    lines: Mutex<Vec<ConnectionRecord>>,
+    damage: Arc<Mutex<TransferDamage>>,
     /// An early end is the matter of the check that has the connections.
     is_apart: bool,
 }
 
 /// How many connections carried bytes, and what went wrong on some of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct DamageSeen {
+pub(crate) struct TransferDamage {
     pub(crate) connections: usize,
     /// One symptom of each that did, and of plain transfers that ended early.
     pub(crate) symptoms: Vec<Symptom>,
     /// Connections that never reached the far end, other than by a RST, and what the first of them
     /// saw.
-    pub(crate) unmet: usize,
+    pub(crate) unreached: usize,
     pub(crate) first_unmet: Option<Symptom>,
 }
 
-/// One connection that no end has reset.
+/// One connection on which neither end has sent a RST.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct LedgerLine {
+pub(crate) struct ConnectionRecord {
     /// How many others were open when it began.
     pub(crate) others: usize,
     /// Bytes that it was to carry in each direction, or has carried, with the first line of each
@@ -52,25 +52,25 @@ pub(crate) struct LedgerLine {
     /// Bytes that the far end has received, where it was asked.
     pub(crate) arrived: Option<u64>,
     pub(crate) lasted: Duration,
-    pub(crate) fate: LineFate,
+    pub(crate) fate: ResetSeen,
 }
 
 /// How a connection ended, as far as resets are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LineFate {
+pub(crate) enum ResetSeen {
     /// Without a RST.
-    Whole,
+    Never,
     /// With one before the far end has greeted.
-    ResetFirst,
+    BeforeGreeting,
     /// With one at this end; whether the far end has seen one too, if that is known.
-    ResetHere(Option<bool>),
+    Here(Option<bool>),
     /// With one at the far end alone.
-    ResetFar,
+    Far,
 }
 
 impl ConnectionLedger {
-    /// Another one, for connections that a check ends itself or keeps waiting. Bytes that they
-    /// change count here too.
+    /// A separate ledger for connections that a check ends itself or keeps waiting. Changed bytes
+    /// on them count in this ledger too.
     pub(crate) fn apart(&self) -> Self {
         let damage = Arc::clone(&self.0.damage);
         Self(Arc::new(SharedLedger { damage, is_apart: true, ..SharedLedger::default() }))
@@ -82,28 +82,29 @@ impl ConnectionLedger {
         LedgerRecord { ledger: self.clone(), others, began: Instant::now(), lasted: None }
     }
 
-    pub(crate) fn add(&self, line: LedgerLine) {
+    pub(crate) fn add(&self, line: ConnectionRecord) {
         let mut lines = self.0.lines.lock();
         if lines.len() < MOST {
             lines.push(line);
         }
     }
 
-    /// A connection that was to carry so many bytes each way, and has not been reset in this time.
+    /// Records a connection that was to carry `planned` bytes each way and was not reset within
+    /// `lasted`.
     pub(crate) fn goes_on(&self, planned: u64, lasted: Duration) {
         let (planned_out, planned_in) = (planned, planned);
-        let line = LedgerLine { planned_out, planned_in, lasted, ..self.begins().line(LineFate::Whole) };
+        let line = ConnectionRecord { planned_out, planned_in, lasted, ..self.begins().line(ResetSeen::Never) };
         self.add(line);
     }
 
-    /// A try whose end is its own matter has carried so many bytes. Of one that went wrong, how far
-    /// it would have come cannot be told.
+    /// Records the bytes of a try that judges its own end. How far a failed try would have come is
+    /// unknown.
     pub(crate) fn carried(&self, sent: u64, received: u64) {
-        let whole = self.begins().line(LineFate::Whole);
-        self.add(LedgerLine { planned_out: sent, planned_in: received, sent, received, ..whole });
+        let whole = self.begins().line(ResetSeen::Never);
+        self.add(ConnectionRecord { planned_out: sent, planned_in: received, sent, received, ..whole });
     }
 
-    /// A connection has carried bytes, and this is what went wrong.
+    /// Records a connection that carried bytes, with its symptom, if any.
     pub(crate) fn moved(&self, symptom: Option<&Symptom>) {
         let mut damage = self.0.damage.lock();
         damage.connections += 1;
@@ -125,18 +126,18 @@ impl ConnectionLedger {
         }
     }
 
-    /// So many connections never reached the far end.
+    /// Records `count` connections that never reached the far end.
     pub(crate) fn missed(&self, count: usize, symptom: &Symptom) {
         let mut damage = self.0.damage.lock();
-        damage.unmet += count;
+        damage.unreached += count;
         damage.first_unmet.get_or_insert_with(|| symptom.clone());
     }
 
-    pub(crate) fn damage(&self) -> DamageSeen {
+    pub(crate) fn damage(&self) -> TransferDamage {
         self.0.damage.lock().clone()
     }
 
-    pub(crate) fn lines(&self) -> Vec<LedgerLine> {
+    pub(crate) fn lines(&self) -> Vec<ConnectionRecord> {
         self.0.lines.lock().clone()
     }
 }
@@ -151,8 +152,8 @@ pub(crate) struct LedgerRecord {
 }
 
 impl LedgerRecord {
-    fn line(&self, fate: LineFate) -> LedgerLine {
-        LedgerLine {
+    fn line(&self, fate: ResetSeen) -> ConnectionRecord {
+        ConnectionRecord {
             others: self.others,
             planned_out: 0,
             planned_in: 0,
@@ -173,15 +174,15 @@ impl LedgerRecord {
     pub(crate) fn failed(&mut self, symptom: &Symptom) {
         self.ledger.moved(Some(symptom));
         if is_reset_at_first(symptom) {
-            self.ledger.add(self.line(LineFate::ResetFirst));
-        } else if symptom.is_unmet() {
+            self.ledger.add(self.line(ResetSeen::BeforeGreeting));
+        } else if symptom.never_reached_far_end() {
             self.ledger.missed(1, symptom);
         }
     }
 
     /// The far end has greeted, and nothing more was asked for.
     pub(crate) fn greeted(&mut self, (planned_out, planned_in): (u64, u64)) {
-        self.ledger.add(LedgerLine { planned_out, planned_in, ..self.line(LineFate::Whole) });
+        self.ledger.add(ConnectionRecord { planned_out, planned_in, ..self.line(ResetSeen::Never) });
     }
 
     /// A try is over: its steps, the lines and the bytes that were sent and received, and what the
@@ -202,18 +203,18 @@ impl LedgerRecord {
             false => self.ledger.moved(symptom),
         }
         let fate = match symptom {
-            None => LineFate::Whole,
-            Some(Symptom::Reset { .. }) => LineFate::ResetHere(far.map(|far| far.closed.as_deref() == Some("reset"))),
-            Some(Symptom::FarReset { .. }) => LineFate::ResetFar,
+            None => ResetSeen::Never,
+            Some(Symptom::Reset { .. }) => ResetSeen::Here(far.map(|far| far.closed.as_deref() == Some("reset"))),
+            Some(Symptom::FarReset { .. }) => ResetSeen::Far,
             // How far it would have come without a RST cannot be told.
             Some(_) => return,
         };
         // A line of the far end is about as long as its hello.
         let is_tell = |step: &&Step| matches!(step, Step::Tell);
-        let told = if fate == LineFate::Whole { 0 } else { steps.iter().filter(is_tell).count() as u64 };
+        let told = if fate == ResetSeen::Never { 0 } else { steps.iter().filter(is_tell).count() as u64 };
         let planned = |bytes: fn(Step) -> u64| steps.iter().map(|step| bytes(*step)).fold(0, u64::saturating_add);
-        let whole = fate == LineFate::Whole;
-        self.ledger.add(LedgerLine {
+        let whole = fate == ResetSeen::Never;
+        self.ledger.add(ConnectionRecord {
             planned_out: lines.0 + if whole { sent } else { sent.max(planned(Step::reads)) },
             planned_in: lines.1 * (1 + told) + if whole { received } else { received.max(planned(Step::sends)) },
             sent,

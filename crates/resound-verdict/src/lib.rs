@@ -16,7 +16,7 @@ mod path;
 mod path_run;
 mod permits;
 mod place;
-mod played;
+mod probe_connection;
 mod report;
 mod run;
 mod settings;

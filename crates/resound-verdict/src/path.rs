@@ -21,8 +21,8 @@ use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
 use crate::run;
 pub(crate) use crate::settings::{PathSettings, Profile};
 
-/// Nothing moves for so long: then nothing will. Retransmissions of Linux are 0.2, 0.4, ... 6.4 s
-/// apart at small round-trip times.
+/// A connection without progress for this long counts as dead. Retransmissions of Linux are 0.2,
+/// 0.4, ... 6.4 s apart at small round-trip times.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A path to test: from this machine to an address.
@@ -36,7 +36,7 @@ pub struct Path {
 }
 
 impl Path {
-    /// The path to an address, for a quick run with a seed of chance.
+    /// The path to an address, for a quick run with a random seed.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), resound::Error> {
@@ -146,7 +146,7 @@ impl Path {
         CheckId::ALL.into_iter().filter(move |id| settings.wants(*id))
     }
 
-    /// How long a server gets for its first word: nothing is sent to one that speaks first.
+    /// How long to wait, before sending anything, for a server that speaks first.
     #[must_use]
     pub fn first_word(&self) -> Duration {
         greet::first_word(match &self.address {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use resound::Address;
 
 use crate::check::CheckId;
-use crate::ledger::{LedgerLine, LineFate};
+use crate::ledger::{ConnectionRecord, ResetSeen};
 use crate::machine::{MachineWatch, SHORT_OF_MEMORY};
 use crate::path::PathSettings;
 use crate::place::PathEnd;
@@ -37,7 +37,7 @@ pub(crate) struct PathRun<'a> {
     pub(crate) hello: RefCell<Option<CheckReport>>,
     /// `integrity` and `both-ways`, until all other transfers are over.
     pub(crate) transfers: RefCell<Option<[CheckReport; 2]>>,
-    /// What chance explains too, until the connections of the run are over.
+    /// Reports that random loss may explain, until all connections of the run have ended.
     pub(crate) kept: RefCell<Vec<CheckReport>>,
     /// Both ends misread windows, so that transfers stall.
     pub(crate) explains_stalls: Cell<bool>,
@@ -123,9 +123,9 @@ impl PathRun<'_> {
 
     /// The connections of the run that count: a far end that limits its connections resets some at
     /// their beginning by itself.
-    pub(crate) fn judged_lines(&self, end: &PathEnd) -> Vec<LedgerLine> {
+    pub(crate) fn judged_lines(&self, end: &PathEnd) -> Vec<ConnectionRecord> {
         let mut lines = end.ledger.lines();
-        lines.retain(|line| !self.far_has_limits.get() || line.fate != LineFate::ResetFirst);
+        lines.retain(|line| !self.far_has_limits.get() || line.fate != ResetSeen::BeforeGreeting);
         lines
     }
 
@@ -143,11 +143,11 @@ impl PathRun<'_> {
         let is_judged = self.wants(CheckId::SpuriousReset) || self.far_has_limits.get();
         let seen = format!("at first, beside other connections: {}", first.summary);
         match again.verdict {
-            CheckVerdict::Pass if first.is_unmet && !is_judged => {
+            CheckVerdict::Pass if first.never_reached_far_end && !is_judged => {
                 let summary = format!("{}; {seen}", again.summary);
                 CheckReport { verdict: CheckVerdict::Flaky, summary, ..again }
             }
-            _ if first.is_unmet => again.saw(seen),
+            _ if first.never_reached_far_end => again.saw(seen),
             _ => again,
         }
     }
@@ -186,7 +186,7 @@ impl PathRun<'_> {
         self.checks.borrow().iter().any(|check| check.id == id)
     }
 
-    /// All that was not judged by now is unknown, and why.
+    /// Reports every check without a result as unknown, with the reason.
     pub(crate) fn give_up(&self, why: &str) {
         for id in CheckId::ALL {
             // It is added last.

@@ -8,7 +8,7 @@ use crate::check::CheckId;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::Symptom;
 
-/// How many connections may be open at once: any number, or so many for all clones.
+/// How many connections may be open at once: unlimited, or a limit that all clones share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConnectionPermits(Option<Arc<LimitedPermits>>);
 

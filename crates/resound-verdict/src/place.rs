@@ -1,4 +1,4 @@
-//! [`PathEnd`]: one address under test, and how to come to it.
+//! [`PathEnd`]: one address under test, and how to connect to it.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct PathEnd {
     pub(crate) dial: DialOptions,
     pub(crate) tls: Option<TlsClient>,
     pub(crate) first_bytes: Option<FirstBytes>,
-    /// Nothing moves for so long: then nothing will.
+    /// A connection without progress for this long counts as dead.
     pub(crate) patience: Duration,
     /// Decides what is sent, and the names of sessions.
     pub(crate) seed: u64,
@@ -121,7 +121,7 @@ impl PathEnd {
 
 /// A failed handshake, without the names of a library's types.
 fn in_words(error: &io::Error) -> String {
-    TlsFailure::behind(error).map_or_else(|| error.to_string(), |failure| failure.to_string())
+    TlsFailure::of_io(error).map_or_else(|| error.to_string(), |failure| failure.to_string())
 }
 
 fn no_connection(error: &DialError, after: Duration) -> Symptom {

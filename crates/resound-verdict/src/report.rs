@@ -167,7 +167,7 @@ pub struct CheckReport {
     pub reproduce: Option<String>,
     /// It is unknown since connections never reached the far end.
     #[serde(skip)]
-    pub(crate) is_unmet: bool,
+    pub(crate) never_reached_far_end: bool,
     /// It is unknown since so many of its connections were reset, which is the matter of another.
     #[serde(skip)]
     pub(crate) resets: u32,
@@ -189,12 +189,12 @@ impl CheckReport {
             evidence: Vec::new(),
             suspect: Vec::new(),
             reproduce: None,
-            is_unmet: false,
+            never_reached_far_end: false,
             resets: 0,
         }
     }
 
-    /// With so many tries, of which so many went well.
+    /// With `tries` tries, of which `ok` succeeded.
     #[must_use]
     pub fn tried(mut self, ok: usize, tries: usize) -> Self {
         self.ok = u32::try_from(ok).unwrap_or(u32::MAX);

@@ -92,7 +92,7 @@ impl Symptom {
             Some(FailureClass::Timeout | FailureClass::Unreachable) => {
                 Self::Stalled { sent, acknowledged: None, received, wanted: 0 }
             }
-            Some(FailureClass::Tls) => match TlsFailure::behind(error) {
+            Some(FailureClass::Tls) => match TlsFailure::of_io(error) {
                 Some(TlsFailure::Damaged | TlsFailure::Misbehaved | TlsFailure::NotTls) => {
                     Self::BrokenRecord(PathDirection::In)
                 }
@@ -114,7 +114,7 @@ impl Symptom {
     }
 
     /// Whether there was no connection, or none that a far end has greeted.
-    pub(crate) fn is_unmet(&self) -> bool {
+    pub(crate) fn never_reached_far_end(&self) -> bool {
         matches!(self, Self::NoConnection { .. } | Self::NoHello(_) | Self::HelloLost(_))
     }
 

@@ -8,7 +8,7 @@ use crate::check::waits::{self, WaitsPlan};
 use crate::check::{CheckId, close_tail, half_close, integrity, reset};
 use crate::path_run::PathRun;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::CheckReport;
 use crate::tries;
 
@@ -62,21 +62,21 @@ pub(crate) struct Together<'a> {
 
 impl Together<'_> {
     pub(crate) async fn all(&self) {
-        let unmet = RefCell::new(Vec::new());
+        let unreached = RefCell::new(Vec::new());
         let wanted = SideBySide::ALL.into_iter().filter(|checks| self.wants(*checks));
         tries::all(wanted.map(async |checks| {
             let reports = self.reports(checks).await;
-            if reports.iter().any(|report| report.is_unmet) {
-                unmet.borrow_mut().push((checks, reports));
+            if reports.iter().any(|report| report.never_reached_far_end) {
+                unreached.borrow_mut().push((checks, reports));
             } else {
                 self.add(checks, reports);
             }
         }))
         .await;
         let mut is_met = true;
-        for (checks, reports) in unmet.take() {
+        for (checks, reports) in unreached.take() {
             // As many connections at once may be what the path does not take.
-            is_met = is_met && Box::pin(Played::begin(self.end, Special::default(), &[])).await.is_ok();
+            is_met = is_met && Box::pin(ProbeConnection::begin(self.end, Special::default(), &[])).await.is_ok();
             let reports = match is_met {
                 true => {
                     let again = self.reports(checks).await;

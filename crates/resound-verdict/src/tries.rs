@@ -1,4 +1,4 @@
-//! [`Tried`]: one try of a check, and what several of them mean together.
+//! [`TryOutcome`]: one try of a check, and what several of them mean together.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use resound::client::FailureClass;
 use crate::check::CheckId;
 use crate::far_session::FarSession;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use resound_probe::{SessionLog, Step};
 
-/// So often each check is tried.
+/// Tries per check.
 pub(crate) const TRIES: usize = 3;
 
 /// One try: what it measured or how it went wrong, and what the far end says of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Tried<M> {
+pub(crate) struct TryOutcome<M> {
     pub(crate) result: Result<M, Symptom>,
     pub(crate) far: Option<SessionLog>,
 }
 
-impl<M> Tried<M> {
+impl<M> TryOutcome<M> {
     pub(crate) fn symptom(&self) -> Option<&Symptom> {
         self.result.as_ref().err()
     }
@@ -45,23 +45,23 @@ pub(crate) async fn play<M>(
     end: &PathEnd,
     special: Special,
     steps: &[Step],
-    act: impl AsyncFnOnce(&mut Played) -> Result<M, Symptom>,
-) -> Tried<M> {
+    act: impl AsyncFnOnce(&mut ProbeConnection) -> Result<M, Symptom>,
+) -> TryOutcome<M> {
     let permit = end.permits.session().await;
     let mut record = end.ledger.begins();
-    let begun = Box::pin(Played::begin_with(permit, end, special, steps)).await;
-    let mut played = match begun {
-        Ok(played) => played,
+    let begun = Box::pin(ProbeConnection::begin_with(permit, end, special, steps)).await;
+    let mut probe = match begun {
+        Ok(probe) => probe,
         Err(symptom) => {
             record.failed(&symptom);
-            return Tried { result: Err(symptom), far: None };
+            return TryOutcome { result: Err(symptom), far: None };
         }
     };
-    end.greeted.add(&played.hello);
-    let result = Box::pin(act(&mut played)).await;
+    end.greeted.add(&probe.hello);
+    let result = Box::pin(act(&mut probe)).await;
     record.stops();
-    let tried = Box::pin(explained(result, &played.far(), played.answered_in)).await;
-    record.ended(steps, played.lines, (played.sent, played.received()), tried.symptom(), tried.far.as_ref());
+    let tried = Box::pin(explained(result, &probe.far(), probe.answered_in)).await;
+    record.ended(steps, probe.lines, (probe.sent, probe.received()), tried.symptom(), tried.far.as_ref());
     tried
 }
 
@@ -70,29 +70,29 @@ pub(crate) async fn play_and_end<M>(
     end: &PathEnd,
     special: Special,
     steps: &[Step],
-    act: impl AsyncFnOnce(Played) -> Result<M, Symptom>,
-) -> Tried<M> {
+    act: impl AsyncFnOnce(ProbeConnection) -> Result<M, Symptom>,
+) -> TryOutcome<M> {
     let permit = end.permits.session().await;
     let mut record = end.ledger.begins();
-    let played = match Box::pin(Played::begin_with(permit, end, special, steps)).await {
-        Ok(played) => played,
+    let probe = match Box::pin(ProbeConnection::begin_with(permit, end, special, steps)).await {
+        Ok(probe) => probe,
         Err(symptom) => {
             record.failed(&symptom);
-            return Tried { result: Err(symptom), far: None };
+            return TryOutcome { result: Err(symptom), far: None };
         }
     };
-    end.greeted.add(&played.hello);
-    let (far, answered_in) = (played.far(), played.answered_in);
-    let result = Box::pin(act(played)).await;
+    end.greeted.add(&probe.hello);
+    let (far, answered_in) = (probe.far(), probe.answered_in);
+    let result = Box::pin(act(probe)).await;
     let tried = Box::pin(explained(result, &far, answered_in)).await;
     end.ledger.moved(tried.symptom());
     tried
 }
 
 /// What the far end says of a failed try.
-async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duration) -> Tried<M> {
+async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duration) -> TryOutcome<M> {
     let symptom = match result {
-        Ok(measured) => return Tried { result: Ok(measured), far: None },
+        Ok(measured) => return TryOutcome { result: Ok(measured), far: None },
         Err(symptom) => symptom,
     };
     let seen = if matches!(symptom, Symptom::Closed { .. } | Symptom::Cut { .. } | Symptom::Reset { .. }) {
@@ -136,7 +136,7 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
         (_, Symptom::Closed { .. } | Symptom::Cut { .. } | Symptom::Own(_)) if is_gone => Symptom::Forgotten,
         (_, symptom) => symptom,
     };
-    Tried { result: Err(symptom), far }
+    TryOutcome { result: Err(symptom), far }
 }
 
 /// Whether a server ends connections like this for reasons of its own (`CloseReason::name`).
@@ -164,18 +164,18 @@ pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
 }
 
 /// Whether each try has gone wrong like this. Where some have not, chance is an explanation too.
-pub(crate) fn all_are<M>(tries: &[Tried<M>], is_mine: impl Fn(&Symptom) -> bool) -> bool {
+pub(crate) fn all_are<M>(tries: &[TryOutcome<M>], is_mine: impl Fn(&Symptom) -> bool) -> bool {
     !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(&is_mine))
 }
 
 /// Whether some of these never reached the far end.
-pub(crate) fn are_unmet<M>(tries: &[Tried<M>]) -> bool {
-    tries.iter().filter_map(Tried::symptom).any(Symptom::is_unmet)
+pub(crate) fn are_unmet<M>(tries: &[TryOutcome<M>]) -> bool {
+    tries.iter().filter_map(TryOutcome::symptom).any(Symptom::never_reached_far_end)
 }
 
 /// How many of these a RST has ended that no end has sent. A far end that cannot be asked may have
 /// ended itself.
-pub(crate) fn resets<M>(tries: &[Tried<M>]) -> u32 {
+pub(crate) fn resets<M>(tries: &[TryOutcome<M>]) -> u32 {
     let is_reset = |symptom: &Symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. });
     let count = tries.iter().filter(|tried| tried.far.is_some() && tried.symptom().is_some_and(is_reset)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -184,9 +184,9 @@ pub(crate) fn resets<M>(tries: &[Tried<M>]) -> u32 {
 /// What the tries of a check mean.
 pub(crate) struct TriesJudgement<'a, M> {
     pub(crate) id: CheckId,
-    pub(crate) tries: &'a [Tried<M>],
+    pub(crate) tries: &'a [TryOutcome<M>],
     /// What was done as a control, and its tries; it is run where a try has failed.
-    pub(crate) control: Option<(&'a str, &'a [Tried<()>])>,
+    pub(crate) control: Option<(&'a str, &'a [TryOutcome<()>])>,
 }
 
 impl<M> TriesJudgement<'_, M> {
@@ -200,7 +200,7 @@ impl<M> TriesJudgement<'_, M> {
     ) -> CheckReport {
         let good: Vec<_> = self.tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
         let (mine, others): (Vec<_>, Vec<_>) =
-            self.tries.iter().filter_map(Tried::symptom).partition(|symptom| is_mine(symptom));
+            self.tries.iter().filter_map(TryOutcome::symptom).partition(|symptom| is_mine(symptom));
         let (ok, count) = (good.len(), self.tries.len());
         let holds = self.control.is_none_or(|(_, tries)| tries.iter().all(|tried| tried.result.is_ok()));
         let report = if self.tries.is_empty() {
@@ -221,8 +221,8 @@ impl<M> TriesJudgement<'_, M> {
             CheckReport { verdict: CheckVerdict::Flaky, ..fail(&mine) }
         };
         let mut report = report.tried(ok, count);
-        let is_unmet = are_unmet(self.tries) || self.control.is_some_and(|(_, tries)| are_unmet(tries));
-        report.is_unmet = report.verdict == CheckVerdict::Unknown && is_unmet;
+        let never_reached_far_end = are_unmet(self.tries) || self.control.is_some_and(|(_, tries)| are_unmet(tries));
+        report.never_reached_far_end = report.verdict == CheckVerdict::Unknown && never_reached_far_end;
         report.resets = match mine.is_empty() {
             true => resets(self.tries),
             false => 0,

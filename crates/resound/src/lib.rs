@@ -61,7 +61,8 @@ pub mod server {
     pub use resound_proto::ipnet;
 }
 
-/// What runs, seen from outside: counts, connections, and whether the workers' loops turn.
+/// Inspection of a running server or dialer: counts, connections, and whether the workers' event
+/// loops respond.
 pub mod inspect {
     pub use crate::engine::{ConnectionRow, Inspector, RowBatch, WorkerHeartbeat};
     pub use crate::metrics::HandshakeTimes;
@@ -93,7 +94,7 @@ pub mod relay {
     };
 }
 
-/// Faults on purpose: their grammar, their schedule, and the events of those that were injected.
+/// Fault injection: their grammar, their schedule, and the events of those that were injected.
 pub mod faults {
     pub use crate::engine::{FaultSetting, LiveFaults};
     pub use resound_faults::{

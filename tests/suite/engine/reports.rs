@@ -212,7 +212,7 @@ fn the_last_report_counts_what_a_reset_leaves_unread(engine: Engine) {
         fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
         fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
             self.0.send((cx.conn().clone(), report.clone())).unwrap();
-            if cx.is_broken() {
+            if cx.is_reset_by_peer() {
                 // Too late: the reset is the reason of the end.
                 cx.send(b"x");
                 cx.close();

@@ -93,8 +93,8 @@ impl Bench {
     }
 
     /// The peer has reset the connection, and the transport still holds what came before.
-    pub(crate) fn break_off(&mut self) {
-        self.call(&mut [], |conn, now, _, out, observer| conn.broken(now, out, observer));
+    pub(crate) fn handle_peer_reset(&mut self) {
+        self.call(&mut [], |conn, now, _, out, observer| conn.reset_by_peer(now, out, observer));
         self.queue.clear();
     }
 

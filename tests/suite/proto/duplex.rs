@@ -159,17 +159,17 @@ fn a_broken_connection_delivers_what_came_before_and_sends_nothing() {
             cx.pause(true);
         }
         fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
-            assert!(cx.is_broken());
+            assert!(cx.is_reset_by_peer());
             cx.echo();
         }
         fn wake(&mut self, cx: &mut Cx<'_>) {
-            assert!(cx.is_broken() && cx.unsent() == 0);
+            assert!(cx.is_reset_by_peer() && cx.unsent() == 0);
             cx.pause(false);
         }
     }
     let mut bench = Bench::telling(Waits, Limits::default());
     bench.receive(b"held");
-    bench.break_off();
+    bench.handle_peer_reset();
     bench.receive(b"read");
     assert_eq!(bench.observer.messages, [b"held", b"read"]);
     assert!(bench.queue.is_empty() && bench.conn.wants_read() && bench.conn.deadline().is_none());

@@ -20,7 +20,7 @@ use crate::silence::Silence;
 use crate::state::State;
 
 /// What is sent before a reset waits this long for a peer that takes none of it.
-const LAST_BYTES: Duration = Duration::from_secs(10);
+const FINAL_DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The service of a connection, what it has received and sent in plain text, and the limits.
 // In this order in memory: what each message touches first, so that a busy server with many
@@ -94,7 +94,7 @@ impl Core {
         if self.state != State::Handshake {
             return;
         }
-        self.state = if self.asked.broken { State::HalfClosed } else { State::Open };
+        self.state = if self.asked.is_reset_by_peer { State::HalfClosed } else { State::Open };
         self.opened = Some(now);
         self.progress = Some(now);
         self.observe(now, |info| observer.opened(info));
@@ -275,8 +275,8 @@ impl Core {
         }
     }
 
-    /// A connection that ends in order waits until all is sent, and for the peer's FIN, for a
-    /// while.
+    /// An orderly end waits until all bytes are sent, and then for the peer's FIN until the linger
+    /// is over.
     fn linger(&mut self, now: Instant, reason: CloseReason) -> Then {
         if self.unsent > 0 {
             return Then::HalfClose;
@@ -334,5 +334,5 @@ impl Core {
 
 /// The time of the last bytes of a peer that has this write timeout.
 fn last_bytes(limit: Option<Duration>) -> Duration {
-    limit.map_or(LAST_BYTES, |most| most.min(LAST_BYTES))
+    limit.map_or(FINAL_DELIVERY_TIMEOUT, |most| most.min(FINAL_DELIVERY_TIMEOUT))
 }

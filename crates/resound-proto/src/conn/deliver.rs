@@ -13,7 +13,7 @@ use crate::service::{DeliveredMessage, Framing, RareRequests};
 use crate::state::State;
 
 /// No more is reserved for a line of which only a part has come.
-const EXPECTED: usize = 128 * 1024;
+const MAX_LINE_RESERVE: usize = 128 * 1024;
 
 impl Core {
     /// Delivers what had to wait, if anything did: most often nothing.
@@ -23,7 +23,7 @@ impl Core {
         }
     }
 
-    /// Delivers what is held, and the events behind it.
+    /// Delivers the held input, and then the pending events.
     pub(super) fn deliver_held(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.deliver(now, &[], None, out, observer);
     }
@@ -123,7 +123,7 @@ impl Core {
 
     /// Keeps a part of a line. After a long line, the next one is probably as long.
     fn hold_part(&mut self, part: &[u8]) {
-        self.held.push_part(part, (self.long as usize).min(EXPECTED));
+        self.held.push_part(part, (self.long as usize).min(MAX_LINE_RESERVE));
     }
 
     /// Keeps what could not be delivered.

@@ -26,8 +26,8 @@ impl Conn {
     /// only while something may be on its way.
     #[must_use]
     pub fn wants_unacknowledged(&self, now: Instant) -> bool {
-        let (core, look) = (&self.core, self.core.delivery.look());
-        look.is_some() && [look, core.stalled_at(), core.idle_at()].iter().flatten().any(|at| *at <= now)
+        let (core, next_poll) = (&self.core, self.core.delivery.next_poll());
+        next_poll.is_some() && [next_poll, core.stalled_at(), core.idle_at()].iter().flatten().any(|at| *at <= now)
     }
 
     /// `bytes` of the bytes that were reported as [`sent`](Conn::sent) are not acknowledged by the
@@ -40,8 +40,8 @@ impl Conn {
         }
     }
 
-    /// Whether a FIN would mislead the peer: answers wait in the engine's queue, input was not
-    /// looked at, the service has panicked, or was never opened.
+    /// Whether a FIN would mislead the peer: output is unsent, input is undelivered, or the service
+    /// has panicked or was never opened.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         let core = &self.core;
@@ -66,12 +66,12 @@ impl Conn {
     }
 
     /// The report of a connection that the peer has reset: the service finds
-    /// [`Cx::is_broken`](crate::Cx::is_broken). What it sends or asks for now comes too late, and
-    /// changes nothing.
+    /// [`Cx::is_reset_by_peer`](crate::Cx::is_reset_by_peer). What it sends or asks for now comes
+    /// too late, and changes nothing.
     pub fn last_report(&mut self, now: Instant, report: &SocketReport, observer: &mut dyn Observer) {
         let core = &mut self.core;
         let (state, mut out) = (core.state, Vec::new());
-        core.asked.broken = true;
+        core.asked.is_reset_by_peer = true;
         core.report(now, report, &mut out, observer);
         drop(core.asked.shares.take());
         if core.reason() != Some(CloseReason::Panicked) {
@@ -81,10 +81,10 @@ impl Conn {
 
     /// The peer has reset the connection, and the transport may still bring what came before: for
     /// an engine that goes on reading. What is unsent is lost, and so is what is sent from now on.
-    /// The service is woken, and finds [`Cx::is_broken`](crate::Cx::is_broken).
-    pub fn broken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
+    /// The service is woken, and finds [`Cx::is_reset_by_peer`](crate::Cx::is_reset_by_peer).
+    pub fn reset_by_peer(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         let core = &mut self.core;
-        core.asked.broken = true;
+        core.asked.is_reset_by_peer = true;
         core.unsent = 0;
         core.delivery.give_up();
         core.state.finish();

@@ -37,13 +37,15 @@ use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, 
 ///   more.
 /// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves
 ///   later, so re-arm lazily.
-/// - Read from the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has
-///   arrived comes first. And report what the transport still holds of what it took, where that is
-///   [wanted](Conn::wants_unacknowledged) and known.
+/// - Where [`is_silence_due`](Conn::is_silence_due), read from the transport immediately before
+///   that call, so that received bytes come first. Where
+///   [`wants_unacknowledged`](Conn::wants_unacknowledged), report how many sent bytes the transport
+///   still holds, if that is known.
 /// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit)
 ///   at once. A read that was under way may still be delivered.
 /// - While you do not read, watch for a reset by the peer: then the connection is
-///   [`lost`](Conn::lost), or [`broken`](Conn::broken) where the transport has more to read.
+///   [`lost`](Conn::lost), or [`reset_by_peer`](Conn::reset_by_peer) where the transport has more
+///   to read.
 /// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where
 ///   the transport failed first; no call follows.
 ///
@@ -158,7 +160,7 @@ impl Conn {
             self.core.open(now, out, observer);
             return self.settle(now, 0..0, out, 0);
         };
-        // The header of this end comes before everything else, and TLS does not seal it.
+        // This end's PROXY header is sent first, and TLS does not encrypt it.
         out.append(&mut layers.header);
         let header = out.len();
         self.start_handshake(now, out, observer);
@@ -208,8 +210,8 @@ impl Conn {
         self.core.asked.shares.take()
     }
 
-    /// What the service has asked for of its socket since the call before, if anything. A report
-    /// is wanted until [`Conn::socket`].
+    /// The socket requests that the service has made since the previous call, if any. A requested
+    /// report stays pending until [`Conn::socket`].
     #[inline]
     pub fn take_socket_requests(&mut self) -> Option<SocketRequests> {
         self.core.take_socket_requests()
@@ -324,7 +326,7 @@ impl Conn {
         if core.delivery.is_limited() {
             core.delivery.looked_while_limited(now);
         } else {
-            core.delivery.looked(now, &core.limits);
+            core.delivery.polled(now, &core.limits);
         }
         let action = self.settle(now, 0..0, out, 0);
         if is_silent && let Some(silence) = &mut self.core.silence {
@@ -357,7 +359,7 @@ impl Conn {
     fn settle(&mut self, now: Instant, echo: Range<usize>, out: &mut Vec<u8>, from: usize) -> Action {
         if self.layers.is_some() {
             self.seal(out, from);
-            if self.core.asked.broken {
+            if self.core.asked.is_reset_by_peer {
                 out.clear();
             }
         }
@@ -371,7 +373,7 @@ impl Conn {
 
     /// The transport is gone before its time: it failed, or the engine cut it.
     pub fn lost(&mut self, now: Instant, reason: CloseReason, observer: &mut dyn Observer) {
-        // An end that was to be orderly is not, if bytes were still to be sent.
+        // An end with unsent bytes is not orderly.
         let first = self.core.reason().filter(|first| self.core.unsent == 0 || !first.is_orderly());
         self.end(now, first.unwrap_or(reason), observer);
     }
@@ -416,7 +418,7 @@ impl Conn {
         if core.silence.is_some() { earlier(first, self.silent_at()) } else { first }
     }
 
-    /// Whether the engine should read. Not behind the peer's FIN, and not while unsent bytes or a
+    /// Whether the engine should read. Not after the peer's FIN, and not while unsent bytes or a
     /// paused service hold the input up.
     #[must_use]
     pub fn wants_read(&self) -> bool {

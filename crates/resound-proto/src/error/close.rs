@@ -32,8 +32,8 @@ pub enum CloseReason {
     PeerVanished,
     /// The server was stopped, or the drain deadline passed, while something was still open.
     Cut,
-    /// The service or an observer panicked. Only its own connection ends, with a reset behind what
-    /// was sent by then.
+    /// The service or an observer panicked. Only its own connection ends, with a reset after its
+    /// earlier output.
     Panicked,
     /// The handshake was not complete in time
     /// ([`Limits::opening_timeout`](crate::Limits::opening_timeout)).

@@ -109,12 +109,12 @@ impl CertificateFlaw {
             | C::UnsupportedSignatureAlgorithmContext { .. }
             | C::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Self::Algorithm,
             C::InvalidPurpose | C::InvalidPurposeContext { .. } => Self::Purpose,
-            C::Other(other) => other.0.downcast_ref().map_or(Self::Other, Self::behind),
+            C::Other(other) => other.0.downcast_ref().map_or(Self::Other, Self::of_webpki),
             _ => Self::Other,
         }
     }
 
-    fn behind(error: &webpki::Error) -> Self {
+    fn of_webpki(error: &webpki::Error) -> Self {
         use webpki::Error as E;
         match error {
             E::CaUsedAsEndEntity => Self::Authority,
@@ -177,7 +177,7 @@ impl TlsFailure {
 
     /// The failure behind an error of a TLS stream; `None` where TLS is not the cause.
     #[must_use]
-    pub fn behind(error: &std::io::Error) -> Option<Self> {
+    pub fn of_io(error: &std::io::Error) -> Option<Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(Self::of)
     }
 }

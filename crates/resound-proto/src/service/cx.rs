@@ -24,7 +24,7 @@ pub(crate) struct ServiceRequests {
     /// Another connection sends what the engine's buffer holds.
     pub(crate) lent: bool,
     /// The transport takes nothing more.
-    pub(crate) broken: bool,
+    pub(crate) is_reset_by_peer: bool,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) shares: SharedBytes,
@@ -60,7 +60,7 @@ impl RareRequests {
     const REPORT: Self = Self(32);
     /// The next report: it was asked for in the last one.
     const REPORT_AGAIN: Self = Self(64);
-    /// What is sent has little time.
+    /// Output has a deadline ([`Cx::limit_delivery`]).
     pub(crate) const LIMIT_DELIVERY: Self = Self(128);
     /// The service has an idle timeout of its own.
     pub(crate) const NEVER_IDLE: Self = Self(256);
@@ -154,7 +154,7 @@ impl ServiceRequests {
             may_lend: false,
             rare: RareRequests::default(),
             lent: false,
-            broken: false,
+            is_reset_by_peer: false,
             shares: SharedBytes::default(),
         }
     }
@@ -219,7 +219,7 @@ impl Cx<'_> {
         self.conn
     }
 
-    /// Sends `bytes` behind all that was sent before. After [`Cx::finish`] this does nothing.
+    /// Sends `bytes` after all earlier output. After [`Cx::finish`] this does nothing.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         if self.state.may_send() {
@@ -351,9 +351,9 @@ impl Cx<'_> {
     /// Asks what the system knows of the socket: [`Service::socket`](super::Service::socket)
     /// follows, after all that was sent or read until then. If asked for within that call, the next
     /// report comes with the connection's next event. A report that waits when the peer resets the
-    /// connection is the last one: it counts what was left unread, and [`Cx::is_broken`] is true. A
-    /// connection that the service [closes](Cx::close) or resets has no more reports; in a drain a
-    /// [`Cx::finish`] closes it. Each report costs a few system calls.
+    /// connection is the last one: it counts what was left unread, and [`Cx::is_reset_by_peer`] is
+    /// true. A connection that the service [closes](Cx::close) or resets has no more reports; in a
+    /// drain a [`Cx::finish`] closes it. Each report costs a few system calls.
     pub fn report_socket(&mut self) {
         self.asked.rare.set(RareRequests::REPORT, true);
     }
@@ -422,8 +422,8 @@ impl Cx<'_> {
     /// Whether the peer takes nothing more: it has reset the connection, and what it sent before is
     /// still delivered. What is sent now goes nowhere.
     #[must_use]
-    pub fn is_broken(&self) -> bool {
-        self.asked.broken
+    pub fn is_reset_by_peer(&self) -> bool {
+        self.asked.is_reset_by_peer
     }
 
     /// Whether the input ended with a FIN but without TLS's close_notify (RFC 8446, 6.1): its last

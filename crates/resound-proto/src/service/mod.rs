@@ -135,9 +135,8 @@ pub trait Service {
         cx.finish();
     }
 
-    /// What the system knows of the socket, for which [`Cx::report_socket`] has asked. Where
-    /// [`Cx::is_broken`], the peer has reset the connection, and all that the service asks for now
-    /// comes too late.
+    /// The report requested with [`Cx::report_socket`]. If [`Cx::is_reset_by_peer`], the peer has
+    /// reset the connection, and further requests have no effect.
     fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {}
 
     /// The id of the client's connection of a relayed pair, the same at both of its ends. A program

@@ -61,7 +61,7 @@ fn judged(samples: &[(&NearFacts, &FarHello)], greeted: &[FarHello], is_own_head
     let Some((local, near, far, first)) =
         seen.iter().find(|(.., one)| is_bad(one)).or(seen.first()).filter(|_| !samples.is_empty())
     else {
-        return CheckReport::new(id, CheckVerdict::Skip, "this end's address is none of TCP");
+        return CheckReport::new(id, CheckVerdict::Skip, "this end has no TCP address");
     };
     let peer = &far.peer;
     let (verdict, summary) = match first {
@@ -139,7 +139,7 @@ pub(crate) fn address(greetings: &Greetings, greeted: &[FarHello], is_own_header
     if !samples.is_empty() {
         return judged(&samples, greeted, is_own_header);
     }
-    let why = "what the far end sees is known of resound server alone";
+    let why = "only resound server reports the address that the far end sees";
     let report = CheckReport::new(CheckId::Address, CheckVerdict::Skip, why);
     match near(greetings) {
         Some(near) => {

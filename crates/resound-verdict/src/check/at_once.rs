@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::ledger::{ConnectionLedger, is_reset_at_first};
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::symptom::Symptom;
 use crate::tries::all;
 
@@ -22,8 +22,8 @@ const PROMPT: Duration = Duration::from_millis(150);
 /// All are answered in this time and twenty times what one alone takes, or they are slow for
 /// another reason.
 const LONGEST: Duration = Duration::from_secs(4);
-/// Before the second one ends, the wait without an answer is so many times as long: connections
-/// that a clock admits do not fit both.
+/// The quiet wait before the second connection ends is twice as long as before the first:
+/// connections that a timer admits would not fit both.
 const LONGER: u32 = 2;
 /// How many of the answered connections end.
 const ENDED: usize = 2;
@@ -47,11 +47,11 @@ fn quiet(alone: Duration) -> Duration {
 /// The connections that have begun.
 struct Begun {
     /// What became of each: it was answered, or failed.
-    ends: UnboundedReceiver<Result<Played, Symptom>>,
-    held: Vec<Played>,
+    ends: UnboundedReceiver<Result<ProbeConnection, Symptom>>,
+    held: Vec<ProbeConnection>,
     failed: usize,
     /// Those that never reached the far end, other than by a RST, and what the first of them saw.
-    unmet: usize,
+    unreached: usize,
     first: Option<Symptom>,
     ended: usize,
 }
@@ -62,15 +62,15 @@ impl Begun {
         let until = Instant::now() + limit;
         loop {
             match timeout_at(until, self.ends.recv()).await {
-                Ok(Some(Ok(played))) => {
-                    self.held.push(played);
+                Ok(Some(Ok(probe))) => {
+                    self.held.push(probe);
                     return true;
                 }
                 Ok(Some(Err(symptom))) => {
                     self.failed += 1;
                     // A RST to a connection that is to wait may be that of a limit.
-                    if symptom.is_unmet() && !is_reset_at_first(&symptom) {
-                        self.unmet += 1;
+                    if symptom.never_reached_far_end() && !is_reset_at_first(&symptom) {
+                        self.unreached += 1;
                         self.first.get_or_insert(symptom);
                     }
                 }
@@ -133,7 +133,7 @@ impl Begun {
                 break;
             }
         }
-        self.first.take().map(|first| (self.unmet, first))
+        self.first.take().map(|first| (self.unreached, first))
     }
 }
 
@@ -147,10 +147,11 @@ pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<A
     let end = &PathEnd { ledger: ConnectionLedger::default(), patience, ..end.clone() };
     let (send, ends) = mpsc::unbounded_channel();
     let begin = async {
-        all((0..BEGUN).map(async |_| drop(send.send(Played::begin(end, Special::default(), &[]).await)))).await;
+        all((0..BEGUN).map(async |_| drop(send.send(ProbeConnection::begin(end, Special::default(), &[]).await))))
+            .await;
         std::future::pending().await
     };
-    let mut begun = Begun { ends, held: Vec::new(), failed: 0, unmet: 0, first: None, ended: 0 };
+    let mut begun = Begun { ends, held: Vec::new(), failed: 0, unreached: 0, first: None, ended: 0 };
     let watch = async {
         match begun.watch(alone).await {
             Some(found) => Ok(found),
@@ -169,6 +170,6 @@ pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<A
         }
     };
     // In a queue, one more stands behind those that are given up now.
-    let _ = Box::pin(Played::begin(end, Special::default(), &[])).await;
+    let _ = Box::pin(ProbeConnection::begin(end, Special::default(), &[])).await;
     Some(found)
 }

@@ -43,7 +43,7 @@ pub(crate) fn backends(greeted: &[FarHello], asked: &BTreeSet<String>) -> CheckR
         report.saw(format!("{instance} (resound {resound}, at {local}) answered {count} of {all} connections"))
     });
     let asked_alone = asked_alone.into_iter().take(SHOWN);
-    asked_alone.fold(report, |report, name| report.saw(format!("{name} answered questions about connections alone")))
+    asked_alone.fold(report, |report, name| report.saw(format!("{name} only answered queries about other connections")))
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
         assert!(two.evidence[0].contains("2 of 3"), "{:?}", two.evidence);
         let other = backends(&greeted(&["a", "a"]), &asked(&["a", "b"]));
         assert_eq!((&*other.summary, other.evidence.len()), ("2 servers answered 2 connections", 2));
-        assert_eq!(other.evidence[1], "b answered questions about connections alone");
+        assert_eq!(other.evidence[1], "b only answered queries about other connections");
         assert_eq!(backends(&[], &asked(&["a"])).verdict, CheckVerdict::Unknown);
     }
 }

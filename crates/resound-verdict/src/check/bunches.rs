@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(super) const EVERY: Duration = Duration::from_millis(10);
 /// Pieces that arrive within less came together, in milliseconds.
 const TOGETHER: f64 = 3.0;
-/// So many pieces come together, and so many times, or it is chance.
+/// With fewer pieces per bunch, or fewer bunches, it is chance.
 const FEWEST_PIECES: usize = 3;
 const FEWEST_BUNCHES: usize = 3;
 /// Of the bunches and of the times between them, so many of a hundred are regular.
@@ -23,7 +23,7 @@ pub(super) struct PacedPieces {
     pub(super) came: Vec<f64>,
 }
 
-/// So many pieces at a time, so often.
+/// Pieces per bunch, and the interval between bunches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bunching {
     pub(super) every_ms: f64,

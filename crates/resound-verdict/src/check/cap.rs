@@ -1,4 +1,4 @@
-//! `cap`: so many connections at once. It is made only where a number is asked for.
+//! `cap`: looks for a limit on concurrent connections. It runs only if a number is requested.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::CheckId;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::all;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 10;
 const OWN_DESCRIPTORS: u64 = 64;
 /// Time in which a rate limit admits one more.
 const HEALS: Duration = Duration::from_secs(2);
-/// So often the ramp goes on after that time: connections of other checks may have counted.
+/// How often the ramp resumes after that time: connections of other checks may have counted.
 const ROUNDS: usize = 3;
 /// Far fewer ports can be dialled from: 28,232 on Linux.
 const MOST: u32 = 20_000;
@@ -42,7 +42,7 @@ pub(crate) struct CapFinding {
     freed: Option<(usize, bool)>,
 }
 
-/// How a connection too many fares.
+/// What happens to a connection above the limit.
 fn fate(symptom: &Symptom) -> String {
     match symptom {
         Symptom::NoConnection { class, .. } => match class.name() {
@@ -61,23 +61,23 @@ fn fate(symptom: &Symptom) -> String {
     }
 }
 
-async fn open(end: &PathEnd) -> Result<Played, Symptom> {
+async fn open(end: &PathEnd) -> Result<ProbeConnection, Symptom> {
     let steps = [Step::Answers { count: 1, ask: 1, bytes: 1 }, Step::Eof];
     // One too many is what is looked for.
-    let played = Played::begin_with(end.permits.session().await, end, Special::default(), &steps).await?;
-    end.greeted.add(&played.hello);
-    Ok(played)
+    let probe = ProbeConnection::begin_with(end.permits.session().await, end, Special::default(), &steps).await?;
+    end.greeted.add(&probe.hello);
+    Ok(probe)
 }
 
 /// Opens connections until so many are held, or one fails. Returns those that failed.
-async fn ramp(end: &PathEnd, held: &mut Vec<Played>, wanted: usize) -> Vec<Symptom> {
+async fn ramp(end: &PathEnd, held: &mut Vec<ProbeConnection>, wanted: usize) -> Vec<Symptom> {
     let mut failed = Vec::new();
     for level in LEVELS.into_iter().filter(|level| *level < wanted).chain([wanted]) {
         while held.len() < level && failed.is_empty() {
             let n = (level - held.len()).min(AT_ONCE);
             for result in all((0..n).map(|_| open(end))).await {
                 match result {
-                    Ok(played) => held.push(played),
+                    Ok(probe) => held.push(probe),
                     Err(symptom) => failed.push(symptom),
                 }
             }
@@ -87,12 +87,12 @@ async fn ramp(end: &PathEnd, held: &mut Vec<Played>, wanted: usize) -> Vec<Sympt
 }
 
 /// Ends some connections with a FIN, and sees whether one more succeeds then.
-async fn free(end: &PathEnd, held: &mut Vec<Played>, rtt: Duration) -> (usize, bool) {
+async fn free(end: &PathEnd, held: &mut Vec<ProbeConnection>, rtt: Duration) -> (usize, bool) {
     let n = (held.len() / 10).max(1).min(held.len());
-    for mut played in held.drain(..n) {
+    for mut probe in held.drain(..n) {
         // The far end answers with its own FIN.
-        if played.finish().await.is_ok() {
-            played.end_within(2 * rtt + Duration::from_secs(1)).await;
+        if probe.finish().await.is_ok() {
+            probe.end_within(2 * rtt + Duration::from_secs(1)).await;
         }
     }
     // A box may count a connection for a while that is over.
@@ -126,7 +126,7 @@ async fn find(end: &PathEnd, wanted: usize, rtt: Duration) -> CapFinding {
     let mut mute = 0;
     while !held.is_empty() {
         let some: Vec<_> = held.drain(..held.len().min(100)).collect();
-        let answered = all(some.into_iter().map(async |mut played| played.exchange(1, 1).await.is_ok())).await;
+        let answered = all(some.into_iter().map(async |mut probe| probe.exchange(1, 1).await.is_ok())).await;
         mute += answered.iter().filter(|answered| !**answered).count();
     }
     finding.mute = mute;

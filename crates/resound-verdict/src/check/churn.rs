@@ -12,21 +12,21 @@ use super::greet::elapsed;
 use crate::pace::ConnectPace;
 use crate::permits::ConnectionPermits;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::{Tried, TriesJudgement, all};
+use crate::tries::{TriesJudgement, TryOutcome, all};
 
 /// Connections, and how many of them at once.
 const CONNECTIONS: usize = 50;
 const AT_ONCE: usize = 10;
-/// The same one after the other, where some have failed: chance would show there too. So many of
-/// them, and at most so many where few have failed.
+/// Control connections, made one after the other once some have failed: random loss would show
+/// there too. The usual number, and the most if few have failed.
 const CONTROLS: (usize, usize) = (15, 40);
 /// All of the control come through by chance no more often than this.
 const BY_CHANCE: f64 = 0.002;
-/// A box that counts connections, or limits their rate, has forgotten these before the control; and
-/// so far apart are those of the control.
+/// The pause before the control, in which a rate limiter forgets the earlier connections; and the
+/// interval between control connections.
 const SETTLES: Duration = Duration::from_secs(1);
 const APART: Duration = Duration::from_millis(250);
 /// No further one begins after this time and twenty round trips.
@@ -36,20 +36,21 @@ const TIME: Duration = Duration::from_secs(4);
 const CLOSES: Duration = Duration::from_millis(250);
 /// A SYN that was lost is sent again after a second.
 const SYN_AGAIN: Duration = Duration::from_millis(900);
-/// Half of the connections wait this much beyond ten times what one alone takes: they are made to.
+/// If half of the connections take this much more than ten times a single one, something makes them
+/// wait.
 const MADE_TO_WAIT: Duration = Duration::from_millis(500);
-const QUEUES: &str = "a proxy or a server that serves so many connections at once (HAProxy's `maxconn`, a fixed \
-                      number of threads or children); others wait in its queue, or in that of its listener";
+const QUEUES: &str = "a proxy or a server that serves a limited number of connections at once (HAProxy's `maxconn`, a \
+                      fixed number of threads or children); others wait in its queue, or in that of its listener";
 const SOME_HANG: &str = "a balancer one of whose backends hangs, or a box that forgets some connections";
 const SOME_FAIL: &str = "a balancer one of whose backends is down, or a box that resets some connections";
-/// Of the connections a second that a path answers, the other checks of a run use so many.
+/// The share of the answered connection rate that later checks use.
 const USED: f64 = 0.8;
 /// Bytes that one connection of this check costs a thin line.
 const COST: f64 = 3000.0;
 
 /// A connection that was greeted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Churned {
+pub(crate) struct ChurnSample {
     connected_in: Duration,
     /// From the SYN to the far end's greeting.
     greeted_in: Duration,
@@ -57,19 +58,19 @@ pub(crate) struct Churned {
     at: Duration,
 }
 
-async fn one(end: &PathEnd, alone: Duration, began: Instant) -> Tried<Churned> {
+async fn one(end: &PathEnd, alone: Duration, began: Instant) -> TryOutcome<ChurnSample> {
     let mut record = end.ledger.begins();
     let start = Instant::now();
-    let result = match Played::begin_with(end.permits.session().await, end, Special::default(), &[]).await {
-        Ok(mut played) => {
-            end.greeted.add(&played.hello);
-            record.greeted(played.lines);
+    let result = match ProbeConnection::begin_with(end.permits.session().await, end, Special::default(), &[]).await {
+        Ok(mut probe) => {
+            end.greeted.add(&probe.hello);
+            record.greeted(probe.lines);
             let greeted_in = start.elapsed();
-            let churned = Churned { connected_in: played.connected_in, greeted_in, at: began.elapsed() };
+            let churned = ChurnSample { connected_in: probe.connected_in, greeted_in, at: began.elapsed() };
             // A box counts it until both ends have closed; whether it passes a FIN on is the matter
             // of another check.
-            if played.finish().await.is_ok() {
-                played.end_within(2 * alone + CLOSES).await;
+            if probe.finish().await.is_ok() {
+                probe.end_within(2 * alone + CLOSES).await;
             }
             Ok(churned)
         }
@@ -78,10 +79,10 @@ async fn one(end: &PathEnd, alone: Duration, began: Instant) -> Tried<Churned> {
             Err(symptom)
         }
     };
-    Tried { result, far: None }
+    TryOutcome { result, far: None }
 }
 
-async fn churn(end: &PathEnd, alone: Duration) -> Vec<Tried<Churned>> {
+async fn churn(end: &PathEnd, alone: Duration) -> Vec<TryOutcome<ChurnSample>> {
     let (began, next, done) = (Instant::now(), Cell::new(0), RefCell::new(Vec::new()));
     all((0..AT_ONCE).map(async |_| {
         while next.get() < CONNECTIONS && began.elapsed() < TIME + 20 * alone {
@@ -113,14 +114,14 @@ fn is_spurned(symptom: &Symptom) -> bool {
 }
 
 /// Whether failures are spread over the whole run.
-fn is_steady(tries: &[Tried<Churned>]) -> bool {
+fn is_steady(tries: &[TryOutcome<ChurnSample>]) -> bool {
     let chunks: Vec<_> = tries.chunks(AT_ONCE).collect();
     let failing = chunks.iter().filter(|chunk| chunk.iter().any(|tried| tried.result.is_err())).count();
     failing >= 3 && failing * 5 >= chunks.len() * 3
 }
 
 /// Connections a second, of the later half: a first burst may be free.
-fn rate(good: &[&Churned]) -> f64 {
+fn rate(good: &[&ChurnSample]) -> f64 {
     let mut ends: Vec<_> = good.iter().map(|one| one.at).collect();
     ends.sort();
     let later = &ends[ends.len() / 2..];
@@ -128,7 +129,7 @@ fn rate(good: &[&Churned]) -> f64 {
     (later.len().saturating_sub(1)) as f64 / time.as_secs_f64().max(1e-6)
 }
 
-fn passed(good: &[&Churned], alone: Duration, bandwidth: Option<f64>) -> CheckReport {
+fn passed(good: &[&ChurnSample], alone: Duration, bandwidth: Option<f64>) -> CheckReport {
     let mut connects: Vec<_> = good.iter().map(|one| one.connected_in).collect();
     let mut greets: Vec<_> = good.iter().map(|one| one.greeted_in).collect();
     connects.sort();
@@ -165,8 +166,8 @@ fn passed(good: &[&Churned], alone: Duration, bandwidth: Option<f64>) -> CheckRe
 
 /// `alone` is what a single connection takes, from its SYN to the greeting.
 pub(crate) fn judged(
-    tries: &[Tried<Churned>],
-    control: &[Tried<()>],
+    tries: &[TryOutcome<ChurnSample>],
+    control: &[TryOutcome<()>],
     alone: Duration,
     bandwidth: Option<f64>,
 ) -> CheckReport {
@@ -184,21 +185,22 @@ pub(crate) fn judged(
     let lone = control.iter().filter(|tried| tried.result.is_err()).count();
     match report.verdict {
         CheckVerdict::Flaky if is_steady(tries) => report.verdict = CheckVerdict::Fail,
-        // Not their number is to blame, and each is ended by something all the same.
+        // Their number is not the cause: something ends each of them all the same.
         CheckVerdict::Unknown
             if (1..control.len()).contains(&lone)
                 && control.iter().all(|tried| tried.result.is_ok() || tried.symptom().is_some_and(is_spurned))
-                && tries.iter().filter_map(Tried::symptom).all(is_spurned) =>
+                && tries.iter().filter_map(TryOutcome::symptom).all(is_spurned) =>
         {
-            let first = control.iter().find_map(Tried::symptom).map(Symptom::to_string).unwrap_or_default();
+            let first = control.iter().find_map(TryOutcome::symptom).map(Symptom::to_string).unwrap_or_default();
             report.verdict = CheckVerdict::Flaky;
             report.summary = format!(
                 "{failed} of {} connections failed, and {lone} of {} one after the other: {first}",
                 tries.len(),
                 control.len()
             );
-            report.suspect =
-                vec![if tries.iter().filter_map(Tried::symptom).all(is_chance) { SOME_FAIL } else { SOME_HANG }.into()];
+            report.suspect = vec![
+                if tries.iter().filter_map(TryOutcome::symptom).all(is_chance) { SOME_FAIL } else { SOME_HANG }.into(),
+            ];
         }
         _ => {}
     }
@@ -239,11 +241,11 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
         let failed = tries.iter().filter(|tried| tried.result.is_err()).count();
         for _ in 0..controls(failed, tries.len()) {
             sleep(APART).await;
-            let Tried { result, far } = one(end, alone, Instant::now()).await;
+            let TryOutcome { result, far } = one(end, alone, Instant::now()).await;
             // A silent one takes the whole patience.
             let is_silent = result.as_ref().is_err_and(|symptom| !is_chance(symptom));
-            let has_others = control.iter().any(|tried: &Tried<()>| tried.result.is_ok());
-            control.push(Tried { result: result.map(drop), far });
+            let has_others = control.iter().any(|tried: &TryOutcome<()>| tried.result.is_ok());
+            control.push(TryOutcome { result: result.map(drop), far });
             silent += usize::from(is_silent);
             // One among others that are answered says enough, and so do two.
             if (is_silent && has_others) || silent > 1 {
@@ -276,7 +278,7 @@ fn controls(failed: usize, of: usize) -> usize {
 }
 
 /// The pace of connections on a path that lets them wait, or fail, where they come too quickly.
-fn pace(verdict: CheckVerdict, good: &[&Churned]) -> ConnectPace {
+fn pace(verdict: CheckVerdict, good: &[&ChurnSample]) -> ConnectPace {
     match verdict {
         CheckVerdict::Warn | CheckVerdict::Fail => {
             ConnectPace::every(Duration::from_secs_f64(1.0 / (rate(good) * USED).max(1.0)))
@@ -291,21 +293,21 @@ mod tests {
 
     const ALONE: Duration = Duration::from_millis(2);
 
-    fn good(n: u64, connected_ms: u64, greeted_ms: u64, every_ms: u64) -> Vec<Tried<Churned>> {
-        let one = |k| Churned {
+    fn good(n: u64, connected_ms: u64, greeted_ms: u64, every_ms: u64) -> Vec<TryOutcome<ChurnSample>> {
+        let one = |k| ChurnSample {
             connected_in: Duration::from_millis(connected_ms),
             greeted_in: Duration::from_millis(greeted_ms),
             at: Duration::from_millis(k * every_ms),
         };
-        (0..n).map(|k| Tried { result: Ok(one(k)), far: None }).collect()
+        (0..n).map(|k| TryOutcome { result: Ok(one(k)), far: None }).collect()
     }
 
-    fn bad(symptom: Symptom) -> Tried<Churned> {
-        Tried { result: Err(symptom), far: None }
+    fn bad(symptom: Symptom) -> TryOutcome<ChurnSample> {
+        TryOutcome { result: Err(symptom), far: None }
     }
 
-    fn singles(symptom: Option<Symptom>) -> Vec<Tried<()>> {
-        vec![Tried { result: symptom.map_or(Ok(()), Err), far: None }]
+    fn singles(symptom: Option<Symptom>) -> Vec<TryOutcome<()>> {
+        vec![TryOutcome { result: symptom.map_or(Ok(()), Err), far: None }]
     }
 
     #[test]

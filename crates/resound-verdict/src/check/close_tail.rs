@@ -9,10 +9,10 @@ use tokio::time::sleep;
 use super::CheckId;
 use super::integrity::arrived;
 use crate::place::{PathEnd, Special};
-use crate::played::StreamEnd;
+use crate::probe_connection::StreamEnd;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play, play_and_end};
+use crate::tries::{TRIES, TriesJudgement, TryOutcome, all, all_are, play, play_and_end};
 use resound_probe::Step;
 
 /// The most bytes before the FIN.
@@ -51,7 +51,7 @@ fn ended(whose: &str, end: StreamEnd, received: u64, of: u64) -> Result<(), Symp
     }
 }
 
-/// Wrong bytes behind all of a sender's, which a FIN was to follow.
+/// Extra bytes after the sender's last one, in the place of its FIN.
 fn added(symptom: Symptom, received: u64, of: u64) -> Symptom {
     match symptom {
         Symptom::Wrong(direction, wrong) if wrong.at >= of => Symptom::Added { direction, received, of, wrong },
@@ -59,27 +59,27 @@ fn added(symptom: Symptom, received: u64, of: u64) -> Symptom {
     }
 }
 
-async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
-    let tried = play_and_end(end, Special::default(), &[Step::Send(bytes), Step::Close], async |mut played| {
+async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> TryOutcome<()> {
+    let tried = play_and_end(end, Special::default(), &[Step::Send(bytes), Step::Close], async |mut probe| {
         sleep(pause(rtt)).await;
         let mut reads = 0;
         let seen = loop {
             reads += 1;
             let is_slow = reads <= SLOW_READS;
-            match played.read(bytes, if is_slow { SLOW_READ } else { u64::MAX }).await {
+            match probe.read(bytes, if is_slow { SLOW_READ } else { u64::MAX }).await {
                 Ok(0) | Err(Symptom::Closed { .. }) => break StreamEnd::Fin,
                 Ok(_) if is_slow => sleep(BETWEEN_READS).await,
                 Ok(_) => {}
                 Err(Symptom::Reset { .. }) => break StreamEnd::Reset,
-                Err(Symptom::Stalled { .. }) if played.received() >= bytes => break StreamEnd::Open,
+                Err(Symptom::Stalled { .. }) if probe.received() >= bytes => break StreamEnd::Open,
                 Err(other) => return Err(other),
             }
         };
-        let received = played.received();
-        played.check().map_err(|symptom| added(symptom, received, bytes))?;
+        let received = probe.received();
+        probe.check().map_err(|symptom| added(symptom, received, bytes))?;
         if seen == StreamEnd::Reset && received < bytes {
             // Whether it has to do with the FIN, all tries together show.
-            return Err(Symptom::Reset { sent: played.sent, received });
+            return Err(Symptom::Reset { sent: probe.sent, received });
         }
         ended("the far end's", seen, received, bytes)
     })
@@ -92,22 +92,22 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
 
 /// The far end's last bytes and its FIN after this end's FIN. Only a RST that the far end has not
 /// sent counts: what else goes wrong behind a FIN is the matter of the half-close checks.
-async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
+async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> TryOutcome<()> {
     let pause = pause(rtt);
     let wait = u64::try_from((2 * pause).as_millis()).unwrap_or(0);
     let steps = [Step::Eof, Step::Wait(wait), Step::Send(bytes), Step::Close];
-    play_and_end(end, Special::default(), &steps, async |mut played| {
-        played.finish().await?;
+    play_and_end(end, Special::default(), &steps, async |mut probe| {
+        probe.finish().await?;
         // What answers this end's FIN comes before the tail.
-        if played.end_within(pause).await != StreamEnd::Open {
+        if probe.end_within(pause).await != StreamEnd::Open {
             return Ok(());
         }
         sleep(2 * pause).await;
-        if played.end().await != StreamEnd::Reset {
+        if probe.end().await != StreamEnd::Reset {
             return Ok(());
         }
-        let received = played.received();
-        let log = played.asked_until(|log| log.closed.is_some()).await?;
+        let received = probe.received();
+        let log = probe.asked_until(|log| log.closed.is_some()).await?;
         let is_in_order = log.closed.as_deref().is_some_and(|end| end != "reset");
         if log.fin_at_ms.is_none() || log.sent < bytes || !is_in_order {
             return Ok(());
@@ -119,13 +119,13 @@ async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()
     .await
 }
 
-async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
+async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> TryOutcome<()> {
     let wait = u64::try_from(pause(rtt).as_millis()).unwrap_or(0);
-    let tried = play_and_end(end, Special::default(), &[Step::Wait(wait), Step::Eof], async |mut played| {
-        played.send(bytes).await?;
-        played.finish().await?;
-        let far = played.far();
-        drop(played);
+    let tried = play_and_end(end, Special::default(), &[Step::Wait(wait), Step::Eof], async |mut probe| {
+        probe.send(bytes).await?;
+        probe.finish().await?;
+        let far = probe.far();
+        drop(probe);
         let log = far.asked_within(end.patience, |log| log.fin_at_ms.is_some() || log.closed.is_some()).await?;
         let seen = match (log.fin_at_ms, log.closed.as_deref()) {
             (Some(_), _) => StreamEnd::Fin,
@@ -153,26 +153,26 @@ async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
 }
 
 /// The same bytes on a connection that no end closes.
-async fn try_control(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Duration) -> Tried<()> {
+async fn try_control(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Duration) -> TryOutcome<()> {
     let wait = u64::try_from(pause(rtt).as_millis()).unwrap_or(0);
     let there = [Step::Wait(wait), Step::Read(bytes), Step::Tell, Step::Read(1)];
     let back = [Step::Send(bytes), Step::Read(1)];
     if direction == PathDirection::Out {
-        return play(end, Special::default(), &there, async |played| {
-            played.send(bytes).await?;
-            arrived(&played.told().await?, bytes)
+        return play(end, Special::default(), &there, async |probe| {
+            probe.send(bytes).await?;
+            arrived(&probe.told().await?, bytes)
         })
         .await;
     }
-    play(end, Special::default(), &back, async |played| {
+    play(end, Special::default(), &back, async |probe| {
         sleep(pause(rtt)).await;
-        played.receive(bytes).await
+        probe.receive(bytes).await
     })
     .await
 }
 
 /// One direction.
-fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
+fn judged(direction: PathDirection, tries: &[TryOutcome<()>], control: &[TryOutcome<()>]) -> CheckReport {
     let is_reset = |symptom: &Symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. });
     let is_own = |symptom: &Symptom| matches!(symptom, Symptom::Own(_) | Symptom::Added { .. });
     // A RST in the middle of one try is the matter of another check; in each, and never without
@@ -183,7 +183,7 @@ fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) 
         is_reset(symptom) || is_lost_hello
     };
     let are_all = all_are(tries, |symptom| is_own(symptom) || is_cut(symptom))
-        && tries.iter().filter_map(Tried::symptom).any(|symptom| is_own(symptom) || is_reset(symptom));
+        && tries.iter().filter_map(TryOutcome::symptom).any(|symptom| is_own(symptom) || is_reset(symptom));
     let what = "the same bytes without a close";
     let whose = if direction == PathDirection::Out { "this end's" } else { "the far end's" };
     TriesJudgement { id: CheckId::CloseTail, tries, control: Some((what, control)) }.report(
@@ -262,7 +262,7 @@ async fn one_way(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Durat
         // A large tail may be cut where a small one is not, and chance cuts any.
         (CheckVerdict::Flaky, Some(bytes)) if !is_cut_again(end, direction, bytes, rtt).await => {
             // What chance adds is damage of any transfer.
-            for symptom in tries.iter().filter_map(Tried::symptom) {
+            for symptom in tries.iter().filter_map(TryOutcome::symptom) {
                 if let Symptom::Added { direction, wrong, .. } = symptom {
                     end.ledger.moved(Some(&Symptom::Wrong(*direction, *wrong)));
                 }

@@ -17,7 +17,7 @@ pub(crate) fn joined(out: CheckReport, back: CheckReport) -> CheckReport {
             }
         }
     }
-    worse.is_unmet |= other.is_unmet;
+    worse.never_reached_far_end |= other.never_reached_far_end;
     worse.measured.extend(other.measured);
     (worse.ok, worse.tries) = (ok, tries);
     worse

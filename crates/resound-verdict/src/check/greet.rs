@@ -21,11 +21,11 @@ use resound_probe::{FarHello, ProbeRequest};
 
 /// A server that speaks first has this time on most ports.
 const FIRST_WORD: Duration = Duration::from_millis(300);
-/// The same on ports of protocols whose servers do: some look the client's name up before.
+/// The same on ports whose servers speak first: some resolve the client's name before they greet.
 const FIRST_WORD_THERE: Duration = Duration::from_secs(5);
 /// FTP, SSH, telnet, SMTP, POP3, NNTP, IMAP, rsync, MySQL, VNC.
 const SPEAK_FIRST: [u16; 13] = [21, 22, 23, 25, 110, 119, 143, 465, 587, 873, 993, 3306, 5900];
-/// Behind this time the answer may be too large for the path.
+/// If no answer comes within this time, it may be too large for the path.
 const GRACE: Duration = Duration::from_secs(2);
 /// What the tests show of an answer.
 const SHOWN: usize = 60;
@@ -67,7 +67,7 @@ impl Greetings {
         Self { max_segment: Some(SMALL_SEGMENT), in_full_size, ..Self::of(tries) }
     }
 
-    /// What answers there: what tells most of it.
+    /// The result that identifies the far end best.
     pub(crate) fn kind(&self) -> FarKind {
         let kinds = self.tries.iter().rev().filter_map(GreetTry::kind);
         kinds.max_by_key(|kind| telling(*kind)).unwrap_or(FarKind::None)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::CheckId;
 use super::greet::elapsed;
-use super::half_close::{BEHIND_FIN, pause};
+use super::half_close::{AFTER_FIN, pause};
 use super::idle_try::{HalfClosed, IdleDeath, IdleTry, try_half_closed};
 use super::ladder::{LadderFinding, Rung, climb, found, rungs, when};
 use crate::place::PathEnd;
@@ -45,7 +45,7 @@ pub(crate) fn announced(longest: Duration) -> String {
 async fn try_end(end: &PathEnd, plan: &HalfClosedPlan, by: HalfClosed) -> HalfClosedTries {
     let HalfClosedPlan { rungs, rtt, idle_is_told } = plan;
     // A little less: each death is seen here or there.
-    let shortest = (if by == HalfClosed::Here { pause(*rtt) } else { BEHIND_FIN }) * 4 / 5;
+    let shortest = (if by == HalfClosed::Here { pause(*rtt) } else { AFTER_FIN }) * 4 / 5;
     let at_once = all((0..TRIES).map(|_| try_half_closed(end, shortest, by, true)));
     let (rungs, open, at_once) = tokio::join!(
         climb(rungs, end.seed, async |wait| try_half_closed(end, wait, by, true).await),

@@ -10,20 +10,20 @@ use super::integrity::amount;
 use super::slow_reader::seen;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::Tried;
+use crate::tries::TryOutcome;
 
 /// As much as the two sockets of a proxy hold on Linux by default: 6 MiB received and 4 MiB to send
 /// (`tcp_rmem` and `tcp_wmem`, tcp(7)). Newer kernels let a receive buffer grow to 32 MiB where a
 /// proxy reads much at once. A slow try keeps it small, and leaves room for the proxy's own buffer.
 const MUCH: u64 = 10 * 1024 * 1024;
 
-/// An answer that takes so much longer than connecting comes from farther away.
+/// An answer that takes this much longer than connecting comes from farther away.
 const CLEARLY: Duration = Duration::from_millis(30);
 /// Timestamps take so many bytes of each segment (RFC 7323), and `TCP_INFO` says what is left.
 const TIMESTAMPS: u32 = 12;
 
 /// Why a hold has shown nothing.
-fn without(id: CheckId, tries: &[(Held, Tried<()>)]) -> CheckReport {
+fn without(id: CheckId, tries: &[(Held, TryOutcome<()>)]) -> CheckReport {
     let symptoms: Vec<_> = tries.iter().filter_map(|(_, tried)| tried.symptom()).collect();
     match symptoms[..] {
         [] if tries.iter().any(|(held, _)| held.is_counted) => {
@@ -40,7 +40,7 @@ fn without(id: CheckId, tries: &[(Held, Tried<()>)]) -> CheckReport {
 
 /// Whether a further, slow try is to tell the buffers of a proxy from those of its system, which
 /// grow where a busy proxy reads much at once.
-pub(crate) fn is_much(tries: &[(Held, Tried<()>)]) -> bool {
+pub(crate) fn is_much(tries: &[(Held, TryOutcome<()>)]) -> bool {
     tries.iter().filter_map(|(held, _)| held.hidden).min().is_some_and(|least| least > MUCH)
 }
 
@@ -49,7 +49,7 @@ fn is_endless(held: &Held, plan: &HoldPlan) -> bool {
 }
 
 /// `hidden-buffer`: a sender is slowed when the far end does not read.
-pub(crate) fn hidden_buffer(tries: &[(Held, Tried<()>)], plan: &HoldPlan) -> CheckReport {
+pub(crate) fn hidden_buffer(tries: &[(Held, TryOutcome<()>)], plan: &HoldPlan) -> CheckReport {
     let id = CheckId::HiddenBuffer;
     // What never arrives was not kept, but lost: the matter of another check.
     let kept = tries.iter().filter(|(_, tried)| tried.result.is_ok());
@@ -86,7 +86,7 @@ pub(crate) fn hidden_buffer(tries: &[(Held, Tried<()>)], plan: &HoldPlan) -> Che
 }
 
 /// `split-tcp`: one connection leads from end to end.
-pub(crate) fn split_tcp(tries: &[(Held, Tried<()>)]) -> CheckReport {
+pub(crate) fn split_tcp(tries: &[(Held, TryOutcome<()>)]) -> CheckReport {
     let id = CheckId::SplitTcp;
     let counted: Vec<_> = tries.iter().map(|(held, _)| held).filter(|held| held.hidden.is_some()).collect();
     let split: Vec<_> = counted.iter().filter(|held| held.hidden > Some(0)).collect();
@@ -159,7 +159,7 @@ mod tests {
         rtt: Duration::from_millis(1),
     };
 
-    fn try_of(hidden: Option<u64>, result: Result<(), Symptom>) -> (Held, Tried<()>) {
+    fn try_of(hidden: Option<u64>, result: Result<(), Symptom>) -> (Held, TryOutcome<()>) {
         let held = Held {
             hidden,
             acknowledged: hidden.unwrap_or(0) + 1000,
@@ -167,7 +167,7 @@ mod tests {
             is_growing: hidden >= Some(16 * MIB),
             ..Held::default()
         };
-        (held, Tried { result, far: None })
+        (held, TryOutcome { result, far: None })
     }
 
     fn verdicts(hidden: [u64; 3]) -> (CheckVerdict, CheckVerdict) {

@@ -11,9 +11,9 @@ use super::integrity::arrived;
 use super::one_connection::OneConnection;
 use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::symptom::Symptom;
-use crate::tries::{Tried, play};
+use crate::tries::{TryOutcome, play};
 use resound_probe::{SessionLog, Step};
 
 /// Between two looks at this end's socket.
@@ -22,28 +22,28 @@ const TICK: Duration = Duration::from_millis(10);
 const FAR_LOOK: Duration = Duration::from_millis(20);
 /// It is asked so often at least.
 const LEAST_LOOKS: u32 = 8;
-/// A sender whose window is closed stands still for so long, at least.
+/// A sender counts as blocked after this long without progress, at least.
 const QUIET: Duration = Duration::from_millis(250);
 /// So much waits in this end's system at least, and more where much is acknowledged.
 const LEAST_WAITING: u64 = 128 * 1024;
-/// So much is sent in a tick, and at most so much in a round trip: the receive buffer of a proxy's
-/// system grows with what arrives in one round trip (`tcp_moderate_rcvbuf`, tcp(7)), and would hide
-/// more than the proxy itself.
+/// Bytes sent per tick, and at most per round trip: the receive buffer of a proxy's system grows
+/// with what arrives in one round trip (`tcp_moderate_rcvbuf`, tcp(7)), and would hide more than
+/// the proxy itself.
 const PIECE: u64 = 48 * 1024;
 const PER_TRIP: f64 = 384.0 * 1024.0;
 /// A late tick makes up for at most this many.
-const MADE_UP: u64 = 4;
+const MAX_CATCH_UP_TICKS: u64 = 4;
 /// After this many bytes a proxy with usual buffers reads no more, and pieces are larger.
-const USUAL: u64 = 6 * 1024 * 1024;
+const USUAL_PROXY_BUFFER: u64 = 6 * 1024 * 1024;
 /// More than the receive buffer of a far end that has read little: at so many bytes it is asked.
 const SUSPICIOUS: u64 = 256 * 1024;
-/// A slow sender begins with so many bytes more slowly still: a box that pauses there reads little
-/// at once behind its pause.
-const CAREFUL: u64 = 1024 * 1024;
-/// Without a count of what is acknowledged so much is sent.
+/// A slow sender sends its first 1 MiB even more slowly: a box that pauses there reads little at
+/// once after its pause.
+const SLOW_START_BYTES: u64 = 1024 * 1024;
+/// Bytes sent if the system does not count acknowledged bytes.
 const UNCOUNTED: u64 = 1024 * 1024;
-/// The far end gives up by itself so long behind the longest hold.
-const SPARE: Duration = Duration::from_secs(60);
+/// The far end gives up by itself this long after the longest hold.
+const FAR_END_GRACE: Duration = Duration::from_secs(60);
 
 /// How long the far end reads nothing, and how much may hide meanwhile.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct HoldPlan {
     /// It is waited for so long at most until this end is blocked; three times as long where much
     /// is hidden and more comes, and longer where this machine is too busy to send.
     pub(crate) most: Duration,
-    /// So many hidden bytes are enough.
+    /// The hold may end at this many hidden bytes.
     pub(crate) most_hidden: u64,
     /// This end sends slowly.
     pub(crate) is_slow: bool,
@@ -66,9 +66,9 @@ pub(crate) struct Held {
     /// Acknowledged and not arrived, at the look that showed most of them. `None` where a system
     /// does not count.
     pub(crate) hidden: Option<u64>,
-    /// Acknowledged by then, behind the request.
+    /// Bytes acknowledged by then, after the request.
     pub(crate) acknowledged: u64,
-    /// Arrived at the far end's system at or behind that time.
+    /// Bytes that the far end's system had received at that time or later.
     pub(crate) arrived: u64,
     /// The SYN that the far end received is this end's own.
     pub(crate) is_own_syn: bool,
@@ -100,11 +100,11 @@ struct CountsBefore {
 }
 
 impl CountsBefore {
-    async fn of(end: &PathEnd, played: &Played) -> Option<Self> {
-        let arrived = played.hello.socket.tcp.as_ref()?.received;
+    async fn of(end: &PathEnd, probe: &ProbeConnection) -> Option<Self> {
+        let arrived = probe.hello.socket.tcp.as_ref()?.received;
         let start = Instant::now();
         loop {
-            let report = played.stream.report();
+            let report = probe.stream.report();
             let acknowledged = report.tcp?.acknowledged;
             if report.unacknowledged? == 0 {
                 // A system that does not count says zero.
@@ -124,28 +124,27 @@ impl CountsBefore {
 
 /// Holds the far end, lets it go on, and waits until all has arrived. What goes wrong from the hold
 /// on is a [`Symptom::Own`].
-pub(crate) async fn try_hold(end: &PathEnd, plan: HoldPlan) -> (Held, Tried<()>) {
-    let longest = u64::try_from((3 * plan.most + SPARE).as_millis()).unwrap_or(u64::MAX);
+pub(crate) async fn try_hold(end: &PathEnd, plan: HoldPlan) -> (Held, TryOutcome<()>) {
+    let longest = u64::try_from((3 * plan.most + FAR_END_GRACE).as_millis()).unwrap_or(u64::MAX);
     let mut held = Held::default();
     let begun = Instant::now();
-    let tried = play(end, Special::default(), &[Step::Hold(longest)], async |played| {
-        held.addresses = (played.stream.local().to_string(), played.hello.peer.clone());
-        let near = NearFacts::of(&played.stream, begun);
-        held.is_own_syn = OneConnection::of(&near, &played.hello) == OneConnection::Proven;
-        held.times = (played.connected_in, played.answered_in);
-        held.mss =
-            (played.tcp().map(|tcp| tcp.advertised_mss), played.hello.socket.syn.as_ref().and_then(|syn| syn.mss));
+    let tried = play(end, Special::default(), &[Step::Hold(longest)], async |probe| {
+        held.addresses = (probe.stream.local().to_string(), probe.hello.peer.clone());
+        let near = NearFacts::of(&probe.stream, begun);
+        held.is_own_syn = OneConnection::of(&near, &probe.hello) == OneConnection::Proven;
+        held.times = (probe.connected_in, probe.answered_in);
+        held.mss = (probe.tcp().map(|tcp| tcp.advertised_mss), probe.hello.socket.syn.as_ref().and_then(|syn| syn.mss));
         let start = Instant::now();
-        let pumped = pump(end, played, &plan, &mut held).await;
+        let pumped = pump(end, probe, &plan, &mut held).await;
         held.lasted = start.elapsed();
-        held.sent = played.sent;
+        held.sent = probe.sent;
         let mut broken = |symptom: Symptom, when| {
             held.changed = symptom.changed().map(|_| symptom.clone());
             own(symptom, when)
         };
         pumped.map_err(|symptom| broken(symptom, "while the far end read nothing"))?;
-        played.go().await?;
-        goes_on(end, played).await.map_err(|symptom| broken(symptom, "when the far end read again"))
+        probe.go().await?;
+        goes_on(end, probe).await.map_err(|symptom| broken(symptom, "when the far end read again"))
     })
     .await;
     (held, tried)
@@ -162,30 +161,30 @@ pub(crate) fn own(symptom: Symptom, when: &str) -> Symptom {
 }
 
 /// Sends until nothing is acknowledged any more, or too much is.
-async fn pump(end: &PathEnd, played: &mut Played, plan: &HoldPlan, held: &mut Held) -> Result<(), Symptom> {
-    let before = CountsBefore::of(end, played).await;
+async fn pump(end: &PathEnd, probe: &mut ProbeConnection, plan: &HoldPlan, held: &mut Held) -> Result<(), Symptom> {
+    let before = CountsBefore::of(end, probe).await;
     held.is_counted = before.is_some();
     let quiet = QUIET.max(3 * plan.rtt);
     let start = Instant::now();
     let (mut progress, mut since, mut is_asked) = ((0, 0), start, false);
     let (mut ticks, mut late) = (1, Duration::ZERO);
     loop {
-        let report = played.stream.report();
+        let report = probe.stream.report();
         let acknowledged = before.map_or(0, |before| before.acknowledged(&report));
-        if (acknowledged, played.sent) != progress {
-            (progress, since) = ((acknowledged, played.sent), Instant::now());
+        if (acknowledged, probe.sent) != progress {
+            (progress, since) = ((acknowledged, probe.sent), Instant::now());
         }
         let waiting = report.unacknowledged.unwrap_or(0);
         let wanted = LEAST_WAITING.max(acknowledged / 2);
-        let may_send = if before.is_some() { waiting < wanted } else { played.sent < UNCOUNTED };
-        let until = if may_send { played.sent + piece(played.sent, plan) * ticks } else { 0 };
+        let may_send = if before.is_some() { waiting < wanted } else { probe.sent < UNCOUNTED };
+        let until = if may_send { probe.sent + piece(probe.sent, plan) * ticks } else { 0 };
         let tick = Instant::now();
-        while played.sent < until && tick.elapsed() < TICK {
-            played.send_some(until - played.sent, TICK).await?;
+        while probe.sent < until && tick.elapsed() < TICK {
+            probe.send_some(until - probe.sent, TICK).await?;
         }
         sleep(TICK.saturating_sub(tick.elapsed())).await;
         // Little of what a late tick has missed is made up for: no bursts.
-        ticks = u64::try_from(tick.elapsed().as_millis() / TICK.as_millis()).unwrap_or(1).clamp(1, MADE_UP);
+        ticks = u64::try_from(tick.elapsed().as_millis() / TICK.as_millis()).unwrap_or(1).clamp(1, MAX_CATCH_UP_TICKS);
         late += tick.elapsed().saturating_sub(2 * TICK);
         let (elapsed, is_quiet) = (start.elapsed(), since.elapsed() >= quiet);
         if let Some(before) = before
@@ -193,20 +192,20 @@ async fn pump(end: &PathEnd, played: &mut Played, plan: &HoldPlan, held: &mut He
         {
             // What breaks later does not take the proof away.
             is_asked = true;
-            look(end, played, before, held).await;
+            look(end, probe, before, held).await;
             if held.hidden.is_some_and(|hidden| hidden >= plan.most_hidden) {
                 held.is_growing = true;
                 return Ok(());
             }
         }
         // Where the window is closed nothing is under way, and something waits.
-        let is_much = acknowledged > held.arrived.saturating_add(USUAL);
+        let is_much = acknowledged > held.arrived.saturating_add(USUAL_PROXY_BUFFER);
         let most = if is_much { 3 * plan.most } else { plan.most + late.min(2 * plan.most) };
         let is_blocked = report.tcp.is_none_or(|tcp| tcp.unacknowledged == 0) && waiting > 0;
         if elapsed >= most || (elapsed >= plan.least && is_quiet && (is_blocked || before.is_none())) {
             if let Some(before) = before {
-                look(end, played, before, held).await;
-                held.is_growing = before.acknowledged(&played.stream.report()) > acknowledged;
+                look(end, probe, before, held).await;
+                held.is_growing = before.acknowledged(&probe.stream.report()) > acknowledged;
             }
             held.is_blocked = is_quiet && is_blocked && !held.is_growing;
             if held.is_blocked || elapsed >= most || before.is_none() {
@@ -221,9 +220,9 @@ async fn pump(end: &PathEnd, played: &mut Played, plan: &HoldPlan, held: &mut He
 fn piece(sent: u64, plan: &HoldPlan) -> u64 {
     let of_a_trip = PER_TRIP * TICK.as_secs_f64() / plan.rtt.as_secs_f64().max(1e-6);
     let piece = match plan.is_slow {
-        true if sent < CAREFUL => PIECE / 8,
+        true if sent < SLOW_START_BYTES => PIECE / 8,
         true => PIECE / 2,
-        false if sent < USUAL => PIECE,
+        false if sent < USUAL_PROXY_BUFFER => PIECE,
         false => 2 * PIECE,
     };
     piece.min(of_a_trip as u64)
@@ -231,13 +230,13 @@ fn piece(sent: u64, plan: &HoldPlan) -> u64 {
 
 /// Compares what is acknowledged now with what has arrived at a later time: on one connection from
 /// end to end nothing is acknowledged that has not arrived.
-async fn look(end: &PathEnd, played: &Played, before: CountsBefore, held: &mut Held) {
-    let acknowledged = before.acknowledged(&played.stream.report());
+async fn look(end: &PathEnd, probe: &ProbeConnection, before: CountsBefore, held: &mut Held) {
+    let acknowledged = before.acknowledged(&probe.stream.report());
     let start = Instant::now();
     let (mut earliest, mut asked, mut pause) = (None, 0, FAR_LOOK);
     // A far end that is busy looks later.
     while asked < LEAST_LOOKS || start.elapsed() < end.patience {
-        let Ok(log) = played.asked().await else { return };
+        let Ok(log) = probe.asked().await else { return };
         asked += 1;
         let earliest = *earliest.get_or_insert(log.now_ms);
         if log.socket_at_ms.is_some_and(|at| at >= earliest) {
@@ -256,17 +255,17 @@ async fn look(end: &PathEnd, played: &Played, before: CountsBefore, held: &mut H
 }
 
 /// Waits until the far end has received all, for as long as something arrives within the patience.
-async fn goes_on(end: &PathEnd, played: &Played) -> Result<(), Symptom> {
+async fn goes_on(end: &PathEnd, probe: &ProbeConnection) -> Result<(), Symptom> {
     let arrive = async {
         let (mut count, mut since, mut pause) = (0, Instant::now(), Duration::from_millis(2));
         loop {
-            let log = played.asked().await?;
+            let log = probe.asked().await?;
             if log.received > count {
                 (count, since) = (log.received, Instant::now());
             }
-            let is_over = log.received >= played.sent || log.wrong.is_some() || log.closed.is_some();
+            let is_over = log.received >= probe.sent || log.wrong.is_some() || log.closed.is_some();
             if is_over || since.elapsed() > end.patience {
-                return ended(&log, played.sent);
+                return ended(&log, probe.sent);
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(250));
@@ -274,7 +273,7 @@ async fn goes_on(end: &PathEnd, played: &Played) -> Result<(), Symptom> {
     };
     let flush = async {
         // What TLS has not written yet. A broken connection shows at the far end.
-        let _ = (&played.stream).flush().await;
+        let _ = (&probe.stream).flush().await;
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -39,7 +39,7 @@ pub enum CheckId {
     MtuIn,
     /// A reader that stops for a while loses nothing.
     SlowReader,
-    /// Little is taken that the far end has not.
+    /// The path holds few acknowledged bytes that the far end has not received.
     HiddenBuffer,
     /// A connection outlives a pause.
     Idle,
@@ -55,7 +55,7 @@ pub enum CheckId {
     Tls,
     /// A ClientHello passes in any segments.
     TlsSplitHello,
-    /// So many connections at once.
+    /// The requested number of connections is open at once.
     Cap,
     /// Connections in quick succession.
     Churn,

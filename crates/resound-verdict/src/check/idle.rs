@@ -26,13 +26,13 @@ const CLOSES: &str = "a proxy's own timer, such as HAProxy's `timeout client` an
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdlePlan {
     pub(crate) longest: Duration,
-    /// The time of a death is looked for until it is known to 2 %.
+    /// Search for the idle timeout to within 2 %.
     pub(crate) is_exact: bool,
 }
 
 /// A keepalive, and what became of connections that had it for the longest wait.
 #[derive(Clone, Debug)]
-struct Kept {
+struct KeepaliveResult {
     every: Duration,
     tries: Vec<IdleTry>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct IdleFindings {
     longest: Duration,
     client: Vec<Rung>,
     server: Vec<Rung>,
-    kept: Vec<Kept>,
+    kept: Vec<KeepaliveResult>,
     /// The same messages without a wait; tried where something went wrong.
     control: Vec<IdleTry>,
 }
@@ -52,7 +52,7 @@ pub(crate) fn limited(longest: Duration, far_timeout: Option<Duration>) -> Durat
     far_timeout.map_or(longest, |limit| longest.min(limit.mul_f64(0.9)))
 }
 
-/// What the check does, before it does it.
+/// The announcement of the check.
 pub(crate) fn announced(longest: Duration) -> String {
     let rungs = rungs(longest);
     let connections = rungs.len() * 2 * TRIES + keepalives(&rungs).len() * KEPT_TRIES;
@@ -68,10 +68,10 @@ fn keepalives(rungs: &[Duration]) -> Vec<Duration> {
     all
 }
 
-async fn keep(end: &PathEnd, rungs: &[Duration], longest: Duration) -> Vec<Kept> {
+async fn keep(end: &PathEnd, rungs: &[Duration], longest: Duration) -> Vec<KeepaliveResult> {
     let all_kept = keepalives(rungs).into_iter().map(async |every| {
         let tries = (0..KEPT_TRIES).map(|_| try_idle(end, longest, FirstWord::Client, Some(every)));
-        Kept { every, tries: all(tries).await }
+        KeepaliveResult { every, tries: all(tries).await }
     });
     all(all_kept).await
 }
@@ -124,8 +124,8 @@ impl IdleFindings {
     fn cure(&self, lives: Duration) -> Result<Option<Duration>, &'static str> {
         // A rarer probe than what lives may come too late.
         let fitting: Vec<_> = self.kept.iter().filter(|kept| kept.every <= lives).collect();
-        let is_judged = |kept: &Kept| kept.tries.iter().all(|tried| tried.result.is_ok());
-        let lived = |kept: &Kept| kept.tries.iter().all(|tried| matches!(tried.result, Ok(None)));
+        let is_judged = |kept: &KeepaliveResult| kept.tries.iter().all(|tried| tried.result.is_ok());
+        let lived = |kept: &KeepaliveResult| kept.tries.iter().all(|tried| matches!(tried.result, Ok(None)));
         if !fitting.iter().any(|kept| is_judged(kept)) {
             return Err("keepalive was not tried: it needs whole seconds, and a longer wait");
         }
@@ -219,7 +219,8 @@ impl IdleFindings {
         // A NAT sends no FIN.
         let is_closed = matches!(death, IdleDeath::Fin(_));
         if to < Duration::from_secs(7440) && !is_closed {
-            report = report.saw("a NAT is to keep an idle connection for 2 hours and 4 minutes (RFC 5382, REQ-5)");
+            report =
+                report.saw("a NAT must keep an idle connection for at least 2 hours and 4 minutes (RFC 5382, REQ-5)");
         }
         let known = suspects(from, to);
         if known.is_empty() && is_closed {

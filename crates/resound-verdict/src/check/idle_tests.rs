@@ -22,9 +22,9 @@ fn dying(client: Option<IdleDeath>, server: Option<IdleDeath>) -> IdleFindings {
     }
 }
 
-fn kept(every: u64, death: Option<IdleDeath>) -> Kept {
+fn kept(every: u64, death: Option<IdleDeath>) -> KeepaliveResult {
     let tries = vec![IdleTry { result: Ok(death), far: None }; KEPT_TRIES];
-    Kept { every: Duration::from_secs(every), tries }
+    KeepaliveResult { every: Duration::from_secs(every), tries }
 }
 
 const SILENT: Option<IdleDeath> = Some(IdleDeath::Silent(PathDirection::Out));

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::greet::elapsed;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::PathDirection;
 use crate::symptom::Symptom;
-use crate::tries::{Tried, is_far_made, play};
+use crate::tries::{TryOutcome, is_far_made, play};
 use resound_probe::{SessionLog, Step};
 
 /// Bytes of each message: one segment.
@@ -52,7 +52,7 @@ impl fmt::Display for IdleDeath {
 }
 
 /// What one connection did while it was idle. A broken wait says nothing of the others.
-pub(crate) type IdleTry = Tried<Option<IdleDeath>>;
+pub(crate) type IdleTry = TryOutcome<Option<IdleDeath>>;
 
 /// Which end speaks first after the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +73,9 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Waits while nothing should come.
-async fn stay_idle(played: &mut Played, wait: Duration) -> Result<Option<IdleDeath>, Symptom> {
+async fn stay_idle(probe: &mut ProbeConnection, wait: Duration) -> Result<Option<IdleDeath>, Symptom> {
     let start = Instant::now();
-    match played.read_within(1, wait).await {
+    match probe.read_within(1, wait).await {
         Ok(None) => Ok(None),
         Ok(Some(0)) | Err(Symptom::Closed { .. }) => Ok(Some(IdleDeath::Fin(start.elapsed()))),
         Ok(Some(_)) => Err(Symptom::NotPlayed("it spoke while it was to be silent".into())),
@@ -87,12 +87,12 @@ async fn stay_idle(played: &mut Played, wait: Duration) -> Result<Option<IdleDea
 }
 
 /// The death that a symptom of the exchange behind the wait means.
-async fn died(played: &Played, symptom: Symptom, arrives: u64) -> Result<Option<IdleDeath>, Symptom> {
+async fn died(probe: &ProbeConnection, symptom: Symptom, arrives: u64) -> Result<Option<IdleDeath>, Symptom> {
     match symptom {
-        Symptom::Reset { .. } | Symptom::Closed { .. } => confirmed(played, IdleDeath::OnData).await,
+        Symptom::Reset { .. } | Symptom::Closed { .. } => confirmed(probe, IdleDeath::OnData).await,
         Symptom::Stalled { .. } => {
             // A new connection, that works.
-            let far = not_far_made(played.asked().await?)?;
+            let far = not_far_made(probe.asked().await?)?;
             let direction = if far.received >= arrives { PathDirection::In } else { PathDirection::Out };
             Ok(Some(IdleDeath::Silent(direction)))
         }
@@ -100,9 +100,10 @@ async fn died(played: &Played, symptom: Symptom, arrives: u64) -> Result<Option<
     }
 }
 
-/// A death that is not the far end's own doing. That this can be asked shows that the path lives.
-async fn confirmed(played: &Played, death: IdleDeath) -> Result<Option<IdleDeath>, Symptom> {
-    not_far_made(played.asked().await?)?;
+/// Confirms that the far end did not end the connection itself. An answer to this query also shows
+/// that the path works.
+async fn confirmed(probe: &ProbeConnection, death: IdleDeath) -> Result<Option<IdleDeath>, Symptom> {
+    not_far_made(probe.asked().await?)?;
     Ok(Some(death))
 }
 
@@ -119,56 +120,65 @@ pub(crate) async fn try_idle(end: &PathEnd, wait: Duration, first: FirstWord, ke
     let client = [read, send, read, send];
     let server = [read, send, Step::Wait(millis(wait)), send, read, send];
     let steps: &[Step] = if first == FirstWord::Client { &client } else { &server };
-    play(end, Special::default(), steps, async |played| {
+    play(end, Special::default(), steps, async |probe| {
         if let Some(every) = keepalive {
-            played.stream.set_keepalive(every).map_err(|error| Symptom::Local(error.to_string()))?;
+            probe.stream.set_keepalive(every).map_err(|error| Symptom::Local(error.to_string()))?;
         }
-        played.send(MESSAGE).await?;
-        played.receive(MESSAGE).await?;
+        probe.send(MESSAGE).await?;
+        probe.receive(MESSAGE).await?;
         match first {
-            FirstWord::Client => client_speaks(played, wait).await,
-            FirstWord::Server => server_speaks(end, played, wait).await,
+            FirstWord::Client => client_speaks(probe, wait).await,
+            FirstWord::Server => server_speaks(end, probe, wait).await,
         }
     })
     .await
 }
 
-async fn client_speaks(played: &mut Played, wait: Duration) -> Result<Option<IdleDeath>, Symptom> {
-    if let Some(death) = stay_idle(played, wait).await? {
-        return confirmed(played, death).await;
+async fn client_speaks(probe: &mut ProbeConnection, wait: Duration) -> Result<Option<IdleDeath>, Symptom> {
+    if let Some(death) = stay_idle(probe, wait).await? {
+        return confirmed(probe, death).await;
     }
     let exchanged = async {
-        played.send(MESSAGE).await?;
-        played.receive(2 * MESSAGE).await
+        probe.send(MESSAGE).await?;
+        probe.receive(2 * MESSAGE).await
     };
     match exchanged.await {
         Ok(()) => Ok(None),
-        Err(symptom) => died(played, symptom, 2 * MESSAGE).await,
+        Err(symptom) => died(probe, symptom, 2 * MESSAGE).await,
     }
 }
 
-async fn server_speaks(end: &PathEnd, played: &mut Played, wait: Duration) -> Result<Option<IdleDeath>, Symptom> {
-    if let Some(death) = hears(end, played, wait, 2 * MESSAGE).await? {
-        return confirmed(played, death).await;
+async fn server_speaks(
+    end: &PathEnd,
+    probe: &mut ProbeConnection,
+    wait: Duration,
+) -> Result<Option<IdleDeath>, Symptom> {
+    if let Some(death) = hears(end, probe, wait, 2 * MESSAGE).await? {
+        return confirmed(probe, death).await;
     }
-    played.check()?;
+    probe.check()?;
     let exchanged = async {
-        played.send(MESSAGE).await?;
-        played.receive(3 * MESSAGE).await
+        probe.send(MESSAGE).await?;
+        probe.receive(3 * MESSAGE).await
     };
     match exchanged.await {
         Ok(()) => Ok(None),
-        Err(symptom) => died(played, symptom, 2 * MESSAGE).await,
+        Err(symptom) => died(probe, symptom, 2 * MESSAGE).await,
     }
 }
 
 /// Waits for what the far end sends after the wait, until so much has come in all.
-async fn hears(end: &PathEnd, played: &mut Played, wait: Duration, total: u64) -> Result<Option<IdleDeath>, Symptom> {
+async fn hears(
+    end: &PathEnd,
+    probe: &mut ProbeConnection,
+    wait: Duration,
+    total: u64,
+) -> Result<Option<IdleDeath>, Symptom> {
     let start = Instant::now();
-    while played.received() < total {
+    while probe.received() < total {
         let limit = (wait + end.patience).saturating_sub(start.elapsed());
         let was_idle = start.elapsed() < wait;
-        match played.read_within(total - played.received(), limit).await {
+        match probe.read_within(total - probe.received(), limit).await {
             Ok(Some(0)) | Err(Symptom::Closed { .. } | Symptom::Reset { .. }) if start.elapsed() >= wait => {
                 return Ok(Some(IdleDeath::OnData));
             }
@@ -177,7 +187,7 @@ async fn hears(end: &PathEnd, played: &mut Played, wait: Duration, total: u64) -
             Ok(Some(_)) => {}
             Ok(None) | Err(Symptom::Stalled { .. }) => {
                 // It may be late, and not lost.
-                let far = not_far_made(played.asked().await?)?;
+                let far = not_far_made(probe.asked().await?)?;
                 if far.sent < total && far.closed.is_none() {
                     return Err(Symptom::NotPlayed("it did not speak in time".into()));
                 }
@@ -199,20 +209,20 @@ pub(crate) async fn try_half_closed(end: &PathEnd, wait: Duration, by: HalfClose
         (HalfClosed::There, true) => &[read, send, Step::Finish, read],
         (HalfClosed::There, false) => &[read, send, read],
     };
-    play(end, Special::default(), steps, async |played| {
-        played.send(MESSAGE).await?;
-        played.receive(MESSAGE).await?;
+    play(end, Special::default(), steps, async |probe| {
+        probe.send(MESSAGE).await?;
+        probe.receive(MESSAGE).await?;
         match by {
             HalfClosed::Here => {
                 if has_fin {
-                    played.finish().await?;
+                    probe.finish().await?;
                 }
-                match hears(end, played, wait, 2 * MESSAGE).await? {
-                    Some(death) => confirmed(played, death).await,
-                    None => played.check().map(|()| None),
+                match hears(end, probe, wait, 2 * MESSAGE).await? {
+                    Some(death) => confirmed(probe, death).await,
+                    None => probe.check().map(|()| None),
                 }
             }
-            HalfClosed::There => speaks_on(end, played, wait, has_fin).await,
+            HalfClosed::There => speaks_on(end, probe, wait, has_fin).await,
         }
     })
     .await
@@ -221,25 +231,25 @@ pub(crate) async fn try_half_closed(end: &PathEnd, wait: Duration, by: HalfClose
 /// The far end has sent its FIN: only it can say whether this end's bytes arrive.
 async fn speaks_on(
     end: &PathEnd,
-    played: &mut Played,
+    probe: &mut ProbeConnection,
     wait: Duration,
     has_fin: bool,
 ) -> Result<Option<IdleDeath>, Symptom> {
-    if has_fin && played.read_within(1, end.patience).await? != Some(0) {
+    if has_fin && probe.read_within(1, end.patience).await? != Some(0) {
         return Err(Symptom::Own("the far end's FIN never arrived".into()));
     }
     let start = Instant::now();
     while start.elapsed() < wait {
         tokio::time::sleep(Duration::from_millis(20).min(wait.saturating_sub(start.elapsed()))).await;
         // Behind a FIN nothing can be read; a RST leaves its error.
-        if played.stream.take_error().is_some() {
-            return confirmed(played, IdleDeath::Reset(start.elapsed())).await;
+        if probe.stream.take_error().is_some() {
+            return confirmed(probe, IdleDeath::Reset(start.elapsed())).await;
         }
     }
-    let sent = played.send(MESSAGE).await;
-    let far = played.asked_until(|far| far.received >= 2 * MESSAGE || far.closed.is_some()).await?;
+    let sent = probe.send(MESSAGE).await;
+    let far = probe.asked_until(|far| far.received >= 2 * MESSAGE || far.closed.is_some()).await?;
     let far = not_far_made(far)?;
-    let is_reset = sent.is_err() || far.closed.is_some() || played.stream.take_error().is_some();
+    let is_reset = sent.is_err() || far.closed.is_some() || probe.stream.take_error().is_some();
     match far.received >= 2 * MESSAGE {
         true => Ok(None),
         false if is_reset => Ok(Some(IdleDeath::OnData)),

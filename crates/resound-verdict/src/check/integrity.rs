@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use super::CheckId;
-use crate::ledger::DamageSeen;
+use crate::ledger::TransferDamage;
 use crate::place::{PathEnd, Special};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
+use crate::tries::{TRIES, TriesJudgement, TryOutcome, all, all_are, play};
 use resound_probe::{CREDIT, SessionLog, Step};
 
 /// Bytes per second of a try.
@@ -29,45 +29,45 @@ pub(crate) fn arrived(log: &SessionLog, sent: u64) -> Result<(), Symptom> {
     Ok(())
 }
 
-pub(crate) async fn try_each_way(end: &PathEnd, bytes: u64) -> Tried<Transferred> {
+pub(crate) async fn try_each_way(end: &PathEnd, bytes: u64) -> TryOutcome<Transferred> {
     let steps = [Step::Read(bytes), Step::Tell, Step::Send(bytes), Step::Read(1)];
-    play(end, Special::default(), &steps, async |played| {
+    play(end, Special::default(), &steps, async |probe| {
         let start = Instant::now();
-        played.send(bytes).await?;
-        arrived(&played.told().await?, bytes)?;
+        probe.send(bytes).await?;
+        arrived(&probe.told().await?, bytes)?;
         let out = start.elapsed();
         let start = Instant::now();
-        played.receive(bytes).await?;
+        probe.receive(bytes).await?;
         let rate = |time: std::time::Duration| bytes as f64 / time.as_secs_f64().max(1e-6);
         Ok(Transferred { out_rate: rate(out), in_rate: rate(start.elapsed()) })
     })
     .await
 }
 
-pub(crate) async fn try_both_ways(end: &PathEnd, bytes: u64) -> Tried<f64> {
-    play(end, Special::default(), &[Step::Both(bytes), Step::Tell, Step::Read(1)], async |played| {
+pub(crate) async fn try_both_ways(end: &PathEnd, bytes: u64) -> TryOutcome<f64> {
+    play(end, Special::default(), &[Step::Both(bytes), Step::Tell, Step::Read(1)], async |probe| {
         let start = Instant::now();
-        played.exchange(bytes, bytes).await?;
-        arrived(&played.told().await?, bytes)?;
+        probe.exchange(bytes, bytes).await?;
+        arrived(&probe.told().await?, bytes)?;
         Ok(2.0 * bytes as f64 / start.elapsed().as_secs_f64().max(1e-6))
     })
     .await
 }
 
 /// The way in alone: where the way out is broken, the other has not been tried.
-pub(crate) async fn try_in(end: &PathEnd, bytes: u64) -> Tried<()> {
+pub(crate) async fn try_in(end: &PathEnd, bytes: u64) -> TryOutcome<()> {
     // The far end sends no more to a client that has sent nothing.
     let bytes = bytes.min(CREDIT);
     // The hello leaves alone, in a record of its own.
-    play(end, Special::default(), &[Step::Read(1), Step::Send(bytes), Step::Read(1)], async |played| {
-        played.send(1).await?;
-        played.receive(bytes).await
+    play(end, Special::default(), &[Step::Read(1), Step::Send(bytes), Step::Read(1)], async |probe| {
+        probe.send(1).await?;
+        probe.receive(bytes).await
     })
     .await
 }
 
 /// Where a transfer went wrong.
-fn direction(tried: &Tried<impl Sized>, bytes: u64) -> Option<PathDirection> {
+fn direction(tried: &TryOutcome<impl Sized>, bytes: u64) -> Option<PathDirection> {
     match (tried.symptom()?, &tried.far) {
         (symptom, _) if symptom.changed().is_some() => symptom.changed(),
         (Symptom::Stalled { received, .. } | Symptom::Closed { received, .. }, far) => {
@@ -98,7 +98,7 @@ fn looks_like(symptom: &Symptom) -> &'static str {
 }
 
 /// `others` are tries of the way in alone, and what else has shown a direction.
-pub(crate) fn integrity(tries: &[Tried<Transferred>], others: &[Tried<()>], bytes: u64) -> CheckReport {
+pub(crate) fn integrity(tries: &[TryOutcome<Transferred>], others: &[TryOutcome<()>], bytes: u64) -> CheckReport {
     TriesJudgement { id: CheckId::Integrity, tries, control: None }.report(
         |good| {
             let best = |rate: &dyn Fn(&Transferred) -> f64| good.iter().map(|one| rate(one)).fold(0.0, f64::max);
@@ -115,7 +115,7 @@ pub(crate) fn integrity(tries: &[Tried<Transferred>], others: &[Tried<()>], byte
         |mine| {
             let mut report = CheckReport::new(CheckId::Integrity, CheckVerdict::Fail, mine[0].to_string())
                 .suspects(looks_like(mine[0]));
-            let broken_in = others.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
+            let broken_in = others.iter().filter_map(TryOutcome::symptom).filter(|symptom| is_mine(symptom));
             let directions = tries.iter().filter_map(|tried| direction(tried, bytes));
             let broken_in = broken_in.map(|symptom| symptom.changed().unwrap_or(PathDirection::In));
             report.direction = common(directions.chain(broken_in));
@@ -125,7 +125,7 @@ pub(crate) fn integrity(tries: &[Tried<Transferred>], others: &[Tried<()>], byte
 }
 
 /// `each_way` is the control: what fails there is not the matter of this check.
-pub(crate) fn both_ways(tries: &[Tried<f64>], each_way: &[Tried<()>], bytes: u64) -> CheckReport {
+pub(crate) fn both_ways(tries: &[TryOutcome<f64>], each_way: &[TryOutcome<()>], bytes: u64) -> CheckReport {
     // What breaks by chance breaks some tries of any transfer.
     let are_mine = all_are(tries, is_mine);
     TriesJudgement { id: CheckId::BothWays, tries, control: Some(("one direction after the other", each_way)) }.report(
@@ -144,8 +144,8 @@ pub(crate) fn both_ways(tries: &[Tried<f64>], each_way: &[Tried<()>], bytes: u64
     )
 }
 
-/// With what other transfers of the run have shown: chance may spare three tries, or hit all.
-pub(crate) fn with_others(report: CheckReport, damage: &DamageSeen, both_ways: &CheckReport) -> CheckReport {
+/// Adds the evidence of the run's other transfers: all three tries can pass, or fail, by chance.
+pub(crate) fn with_others(report: CheckReport, damage: &TransferDamage, both_ways: &CheckReport) -> CheckReport {
     let is_flaky = match report.verdict {
         CheckVerdict::Pass => !damage.symptoms.is_empty(),
         CheckVerdict::Fail => both_ways.ok > 0,
@@ -173,7 +173,7 @@ pub(crate) fn with_others(report: CheckReport, damage: &DamageSeen, both_ways: &
 
 /// `both-ways` with what other transfers of the run have shown: where these are changed as well,
 /// both directions at once are not to blame.
-pub(crate) fn both_ways_with_others(report: CheckReport, damage: &DamageSeen) -> CheckReport {
+pub(crate) fn both_ways_with_others(report: CheckReport, damage: &TransferDamage) -> CheckReport {
     let own = (report.tries - report.ok) as usize;
     if report.verdict != CheckVerdict::Fail || damage.symptoms.len() <= own {
         return report;
@@ -199,12 +199,12 @@ pub(crate) async fn run(end: &PathEnd, bytes: u64) -> [CheckReport; 2] {
     let mut others = if is_clean { Vec::new() } else { all((0..TRIES).map(|_| try_in(end, bytes))).await };
     let at_once = all((0..TRIES).map(|_| try_both_ways(end, bytes))).await;
     // Wrong bytes show their direction there as well.
-    let wrong = at_once.iter().filter_map(Tried::symptom);
+    let wrong = at_once.iter().filter_map(TryOutcome::symptom);
     let wrong = wrong.filter(|symptom| matches!(symptom, Symptom::Wrong(..) | Symptom::Garbled(_))).cloned();
-    others.extend(wrong.map(|symptom| Tried { result: Err(symptom), far: None }));
+    others.extend(wrong.map(|symptom| TryOutcome { result: Err(symptom), far: None }));
     let control: Vec<_> = each_way
         .iter()
-        .map(|tried| Tried { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
+        .map(|tried| TryOutcome { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
         .collect();
     [integrity(&each_way, &others, bytes), both_ways(&at_once, &control, bytes)]
 }
@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn both_directions_at_once_are_not_to_blame_where_others_are_changed_too() {
         let failed = CheckReport::new(CheckId::BothWays, CheckVerdict::Fail, "a byte was changed").tried(0, 3);
-        let seen = |count| DamageSeen {
+        let seen = |count| TransferDamage {
             connections: 40,
             symptoms: vec![Symptom::Garbled(PathDirection::Out); count],
-            ..DamageSeen::default()
+            ..TransferDamage::default()
         };
         let verdict = |count| both_ways_with_others(failed.clone(), &seen(count)).verdict;
         assert_eq!((verdict(3), verdict(4)), (CheckVerdict::Fail, CheckVerdict::Unknown));

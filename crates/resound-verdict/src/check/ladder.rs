@@ -28,7 +28,7 @@ const KNOWN: [(u64, &str); 11] = [
     (1200, "Google Cloud NAT: 20 minutes"),
     (1800, "a Juniper SRX: 30 minutes"),
     (3600, "Envoy, a Cisco ASA or a Palo Alto firewall: 1 hour"),
-    (7440, "a NAT after RFC 5382: 2 hours and 4 minutes"),
+    (7440, "a NAT that follows RFC 5382: 2 hours and 4 minutes"),
 ];
 
 /// The waits of a run, each longer than the one before.

@@ -9,27 +9,28 @@ use tokio::time::timeout;
 
 use super::mtu_finding::{BYTES, LostSize, MtuFinding, MtuTransfer};
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::PathDirection;
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::{self, TRIES, Tried, all};
+use crate::tries::{self, TRIES, TryOutcome, all};
 use resound_probe::Step;
 
 /// A transfer that looks for the size has so many segments.
 const SEARCH_SEGMENTS: u64 = 4;
-/// Nothing moves for so long, and ten round trips: then at least four retransmissions were lost,
-/// and a system that probes for the size (`tcp_mtu_probing`) has done so: 0.2, 0.6, 1.4 and 3 s.
+/// A transfer has stalled after this long plus ten round trips without progress: at least four
+/// retransmissions were lost, and a system that probes for the size (`tcp_mtu_probing`) has done
+/// so: 0.2, 0.6, 1.4 and 3 s.
 const STANDSTILL: Duration = Duration::from_secs(4);
-/// So many timeouts in a row say the same earlier.
+/// This many timeouts in a row show a stall earlier.
 const TIMEOUTS: u32 = 4;
 /// The sizes that are looked at first: those around tunnels on an Ethernet closely.
 const COARSE: [u16; 8] = [536, 700, 900, 1600, 2000, 3000, 4000, 8940];
 const CLOSE: std::ops::RangeInclusive<u16> = 1000..=1460;
-/// The edge is found as exactly as this.
+/// Resolution of the search, in bytes.
 const NEAREST: u16 = 20;
 /// So many sizes at once at most.
 const SIZES: u16 = 24;
-/// So many times the sizes between are looked at.
+/// Rounds of the search between two sizes.
 const ROUNDS: usize = 4;
 /// The smallest MSS, which each host accepts (RFC 9293, 3.7.1).
 const SMALLEST: u16 = 536;
@@ -52,7 +53,7 @@ struct MtuSearch<'a> {
 
 /// A transfer, and the MSS that holds without a limit of its own.
 struct MtuTry {
-    tried: Tried<MtuTransfer>,
+    tried: TryOutcome<MtuTransfer>,
     natural: Option<u16>,
     /// A large segment was delivered.
     delivers: bool,
@@ -85,8 +86,8 @@ impl MtuSearch<'_> {
         // The hello leaves alone, in a small packet.
         let back = [Step::Read(1), Step::Send(bytes), Step::Read(1), Step::Tell];
         // Bytes of this direction that the receiving system has, with those of TLS.
-        let count = |played: &Played| {
-            let tcp = played.stream.report().tcp;
+        let count = |probe: &ProbeConnection| {
+            let tcp = probe.stream.report().tcp;
             tcp.map_or(0, |tcp| if is_out { tcp.acknowledged } else { tcp.bytes_received })
         };
         let (mut natural, mut delivered, far) = (None, (0, 0), Cell::new(None));
@@ -96,18 +97,17 @@ impl MtuSearch<'_> {
         let (mut record, carried) = (self.end.ledger.begins(), Cell::new(None));
         let is_far_made = Cell::new(false);
         let act = async {
-            let mut played = Played::begin_with(permit, self.end, special, steps).await?;
-            natural = played.tcp().and_then(|tcp| natural_segment(&tcp, is_out));
-            delivered.0 = count(&played);
+            let mut probe = ProbeConnection::begin_with(permit, self.end, special, steps).await?;
+            natural = probe.tcp().and_then(|tcp| natural_segment(&tcp, is_out));
+            delivered.0 = count(&probe);
             let start = Instant::now();
-            let moved =
-                if is_out { self.send(&mut played, bytes).await } else { self.receive(&mut played, bytes).await };
-            delivered.1 = count(&played);
+            let moved = if is_out { self.send(&mut probe, bytes).await } else { self.receive(&mut probe, bytes).await };
+            delivered.1 = count(&probe);
             record.stops();
-            carried.set(Some((played.lines, (played.sent, played.received()))));
+            carried.set(Some((probe.lines, (probe.sent, probe.received()))));
             if let Err(Symptom::Reset { .. }) = moved {
                 // The sizes are not in question any more.
-                let asked = timeout(ASKED_WITHIN, played.far().asked()).await.ok().and_then(Result::ok);
+                let asked = timeout(ASKED_WITHIN, probe.far().asked()).await.ok().and_then(Result::ok);
                 if asked.as_ref().and_then(|log| log.closed.as_deref()).is_some_and(tries::is_far_made) {
                     is_far_made.set(true);
                 } else {
@@ -121,7 +121,7 @@ impl MtuSearch<'_> {
             Err(Symptom::Stalled { received, .. }) => *received > 0 || delivered.1 > delivered.0,
             other => other.is_ok(),
         };
-        let one = MtuTry { tried: Tried { result, far: far.take() }, natural, delivers };
+        let one = MtuTry { tried: TryOutcome { result, far: far.take() }, natural, delivers };
         match (carried.get(), one.tried.symptom()) {
             // The path has no part in an end of the far end's own making.
             _ if is_far_made.get() => {}
@@ -133,8 +133,8 @@ impl MtuSearch<'_> {
         one
     }
 
-    async fn send(&self, played: &mut Played, bytes: u64) -> Result<MtuTransfer, Symptom> {
-        let before = played.tcp().map(|tcp| tcp.send_mss);
+    async fn send(&self, probe: &mut ProbeConnection, bytes: u64) -> Result<MtuTransfer, Symptom> {
+        let before = probe.tcp().map(|tcp| tcp.send_mss);
         // One more look at what follows the timeout in which a system finds the size by itself.
         let dead_since = Cell::new(None);
         let is_dead = |tcp: &TcpInfo| {
@@ -146,8 +146,8 @@ impl MtuSearch<'_> {
             dead_since.set(Some(since));
             since.elapsed() > self.limit / 8
         };
-        played.exchange_while_moving(bytes, 1, self.limit, is_dead).await?;
-        let tcp = played.tcp();
+        probe.exchange_while_moving(bytes, 1, self.limit, is_dead).await?;
+        let tcp = probe.tcp();
         let tcp = tcp.as_ref();
         Ok(MtuTransfer {
             before,
@@ -158,11 +158,11 @@ impl MtuSearch<'_> {
         })
     }
 
-    async fn receive(&self, played: &mut Played, bytes: u64) -> Result<MtuTransfer, Symptom> {
-        played.exchange_while_moving(1, bytes, self.limit, |_| false).await?;
+    async fn receive(&self, probe: &mut ProbeConnection, bytes: u64) -> Result<MtuTransfer, Symptom> {
+        probe.exchange_while_moving(1, bytes, self.limit, |_| false).await?;
         // All is acknowledged by now.
-        played.send(1).await?;
-        let socket = played.told().await?.socket;
+        probe.send(1).await?;
+        let socket = probe.told().await?.socket;
         let tcp = socket.tcp.as_ref();
         let options = if tcp.is_some_and(|tcp| tcp.timestamps) { TIMESTAMPS } else { 0 };
         Ok(MtuTransfer {

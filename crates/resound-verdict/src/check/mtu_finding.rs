@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::CheckId;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, are_unmet, resets};
+use crate::tries::{TRIES, TryOutcome, are_unmet, resets};
 
 /// Bytes of a transfer: more than a few of the largest segments of an Ethernet.
 pub(super) const BYTES: u64 = 64 * 1024;
@@ -53,12 +53,12 @@ pub(crate) struct LostSize {
 
 /// What was tried in one direction.
 pub(crate) struct MtuFinding {
-    pub(super) tries: Vec<Tried<MtuTransfer>>,
+    pub(super) tries: Vec<TryOutcome<MtuTransfer>>,
     pub(super) edge: Option<LostSize>,
     /// So many stalled, and as many later ones did not.
     pub(super) stalled_before: usize,
     /// The same in the smallest segments, where some of the tries have stalled.
-    pub(super) small: Vec<Tried<MtuTransfer>>,
+    pub(super) small: Vec<TryOutcome<MtuTransfer>>,
     header: u32,
 }
 
@@ -81,7 +81,7 @@ impl MtuFinding {
 
     /// Whether an edge explains these transfers: those that stall, and those whose senders have
     /// found a smaller size.
-    pub(super) fn is_explained<'a>(&self, mut tries: impl Iterator<Item = &'a Tried<MtuTransfer>>) -> bool {
+    pub(super) fn is_explained<'a>(&self, mut tries: impl Iterator<Item = &'a TryOutcome<MtuTransfer>>) -> bool {
         let is_rescued = |transfer: &MtuTransfer| transfer.rescued(self.header).is_some();
         self.edge.is_some() && tries.all(|tried| tried.result.as_ref().map_or(true, is_rescued))
     }
@@ -163,7 +163,7 @@ impl MtuFinding {
 
     /// Some or all transfers broke, and no size explains it.
     fn unclear(&self, id: CheckId) -> CheckReport {
-        let Some(symptom) = self.tries.iter().find_map(Tried::symptom) else {
+        let Some(symptom) = self.tries.iter().find_map(TryOutcome::symptom) else {
             return CheckReport::new(id, CheckVerdict::Error, "it was not tried");
         };
         let stalls = self.tries.iter().filter(|tried| matches!(tried.symptom(), Some(Symptom::Stalled { .. }))).count();
@@ -178,9 +178,9 @@ impl MtuFinding {
                 .suspects("several links, one of which drops large packets, with ICMP filtered")
         } else {
             let resets = resets(&self.tries);
-            let is_unmet = are_unmet(&self.tries);
+            let never_reached_far_end = are_unmet(&self.tries);
             let report = CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: {symptom}"));
-            CheckReport { resets, is_unmet, ..report }
+            CheckReport { resets, never_reached_far_end, ..report }
         };
         let report = match self.small.len() {
             0 => report,
@@ -190,7 +190,7 @@ impl MtuFinding {
     }
 
     fn with_symptoms(&self, report: CheckReport) -> CheckReport {
-        let mut seen: Vec<String> = self.tries.iter().filter_map(Tried::symptom).map(Symptom::to_string).collect();
+        let mut seen: Vec<String> = self.tries.iter().filter_map(TryOutcome::symptom).map(Symptom::to_string).collect();
         seen.dedup();
         seen.into_iter().fold(report, CheckReport::saw)
     }
@@ -222,23 +222,23 @@ fn grouped(number: u32) -> String {
 mod tests {
     use super::*;
 
-    fn transfer(before: u32, send_mss: u32, path_mtu: u32, retransmits: u32) -> Tried<MtuTransfer> {
+    fn transfer(before: u32, send_mss: u32, path_mtu: u32, retransmits: u32) -> TryOutcome<MtuTransfer> {
         let known = |n| Some(n).filter(|n| *n > 0);
         let (before, send_mss, path_mtu) = (known(before), known(send_mss), known(path_mtu));
         let time = Duration::from_millis(100);
-        Tried { result: Ok(MtuTransfer { time, before, send_mss, path_mtu, retransmits }), far: None }
+        TryOutcome { result: Ok(MtuTransfer { time, before, send_mss, path_mtu, retransmits }), far: None }
     }
 
-    fn stalled() -> Tried<MtuTransfer> {
+    fn stalled() -> TryOutcome<MtuTransfer> {
         let symptom = Symptom::Stalled { sent: 65536, acknowledged: Some(1), received: 0, wanted: 1 };
-        Tried { result: Err(symptom), far: None }
+        TryOutcome { result: Err(symptom), far: None }
     }
 
-    fn finding(tries: Vec<Tried<MtuTransfer>>) -> MtuFinding {
+    fn finding(tries: Vec<TryOutcome<MtuTransfer>>) -> MtuFinding {
         MtuFinding { tries, ..MtuFinding::new(false) }
     }
 
-    fn good() -> Tried<MtuTransfer> {
+    fn good() -> TryOutcome<MtuTransfer> {
         transfer(1448, 1448, 1500, 0)
     }
 
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(verdict(vec![stalled(), good(), stalled()], vec![good(), good()]), flaky);
         assert_eq!(verdict(vec![stalled(), good(), stalled()], vec![stalled(), good()]), unknown);
         assert_eq!(verdict(vec![stalled(), good(), good()], vec![good(), good()]), unknown);
-        let broken = |symptom| Tried { result: Err(symptom), far: None };
+        let broken = |symptom| TryOutcome { result: Err(symptom), far: None };
         let reset = || broken(Symptom::Reset { sent: 0, received: 0 });
         assert_eq!(verdict(vec![reset(), reset(), reset()], vec![]), unknown);
         assert_eq!(verdict(vec![broken(Symptom::Forgotten)], vec![]), CheckVerdict::Error);

@@ -11,10 +11,10 @@ use super::directions::joined;
 use super::greet::elapsed;
 use super::rtt::{millis, quantile};
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, all, are_unmet, play};
+use crate::tries::{TRIES, TryOutcome, all, are_unmet, play};
 use resound_probe::Step;
 
 /// A system acknowledges at once in the beginning, and after some answers no more.
@@ -25,12 +25,13 @@ const EXCHANGES: (u32, u32) = (10, 5);
 const BUDGET: Duration = Duration::from_millis(1600);
 /// Between two small writes: a proxy has passed the first one on by then.
 const GAP: Duration = Duration::from_millis(4);
-/// A gap that became so long shows nothing, and is made again: so many times as many in all.
+/// An exchange with a longer gap shows nothing, and is repeated; there are at most four times as
+/// many in all.
 const LONGEST_GAP: Duration = Duration::from_millis(15);
 const AGAIN: u32 = 4;
 /// A delayed acknowledgement takes longer.
 const SHORTEST_PENALTY: Duration = Duration::from_millis(30);
-/// A large half has so many segments, of at most so many bytes.
+/// Segments in each half of a large message, and their largest size in bytes.
 const LARGE_SEGMENTS: u64 = 8;
 const LARGEST_SEGMENT: u64 = 4096;
 
@@ -62,65 +63,65 @@ impl NagleTimes {
     }
 }
 
-async fn warm_up(played: &mut Played) -> Result<(), Symptom> {
+async fn warm_up(probe: &mut ProbeConnection) -> Result<(), Symptom> {
     for _ in 0..WARM_UP {
-        played.round_trip(1, 1).await?;
+        probe.round_trip(1, 1).await?;
     }
     Ok(())
 }
 
 /// This end's writes of `half` bytes.
-async fn try_out(end: &PathEnd, count: u32, half: u32) -> Tried<NagleTimes> {
+async fn try_out(end: &PathEnd, count: u32, half: u32) -> TryOutcome<NagleTimes> {
     let steps = [
         Step::Answers { count: WARM_UP, ask: 1, bytes: 1 },
         Step::Answers { count: 2 * count * AGAIN, ask: 2 * half, bytes: 1 },
     ];
-    play(end, Special::default(), &steps, async |played| {
-        warm_up(played).await?;
+    play(end, Special::default(), &steps, async |probe| {
+        warm_up(probe).await?;
         let mut times = NagleTimes::default();
         for _ in 0..count * AGAIN {
             if times.two.len() >= count as usize {
                 break;
             }
-            times.one.push(played.round_trip(2 * u64::from(half), 1).await?);
+            times.one.push(probe.round_trip(2 * u64::from(half), 1).await?);
             let start = std::time::Instant::now();
-            played.send(half.into()).await?;
+            probe.send(half.into()).await?;
             let paused = std::time::Instant::now();
             sleep(GAP).await;
             let gap = paused.elapsed();
-            played.send(half.into()).await?;
-            played.receive(played.received() + 1).await?;
+            probe.send(half.into()).await?;
+            probe.receive(probe.received() + 1).await?;
             if gap <= LONGEST_GAP {
                 times.two.push(start.elapsed());
             }
         }
-        times.segment = played.tcp().map_or(0, |tcp| tcp.send_mss.into());
+        times.segment = probe.tcp().map_or(0, |tcp| tcp.send_mss.into());
         Ok(times)
     })
     .await
 }
 
 /// The far end's writes of `half` bytes.
-async fn try_in(end: &PathEnd, count: u32, half: u32) -> Tried<NagleTimes> {
+async fn try_in(end: &PathEnd, count: u32, half: u32) -> TryOutcome<NagleTimes> {
     let gap_ms = u64::try_from(GAP.as_millis()).unwrap_or(0);
     let steps = [
         Step::Answers { count: WARM_UP, ask: 1, bytes: 1 },
         Step::Halves { count: 2 * count, ask: 1, bytes: 2 * half, gap_ms },
     ];
-    play(end, Special::default(), &steps, async |played| {
-        warm_up(played).await?;
+    play(end, Special::default(), &steps, async |probe| {
+        warm_up(probe).await?;
         let mut times = NagleTimes::default();
         for _ in 0..count {
-            times.one.push(played.round_trip(1, 2 * u64::from(half)).await?);
-            times.two.push(played.round_trip(1, 2 * u64::from(half)).await?);
+            times.one.push(probe.round_trip(1, 2 * u64::from(half)).await?);
+            times.two.push(probe.round_trip(1, 2 * u64::from(half)).await?);
         }
-        times.segment = played.tcp().map_or(0, |tcp| tcp.send_mss.into());
+        times.segment = probe.tcp().map_or(0, |tcp| tcp.send_mss.into());
         Ok(times)
     })
     .await
 }
 
-async fn one_try(end: &PathEnd, direction: PathDirection, count: u32, half: u32) -> Tried<NagleTimes> {
+async fn one_try(end: &PathEnd, direction: PathDirection, count: u32, half: u32) -> TryOutcome<NagleTimes> {
     match direction {
         PathDirection::Out => try_out(end, count, half).await,
         _ => try_in(end, count, half).await,
@@ -129,10 +130,14 @@ async fn one_try(end: &PathEnd, direction: PathDirection, count: u32, half: u32)
 
 /// What the tries mean. `large` is evidence: the same with halves of many segments, which wait for
 /// no acknowledgement where the segments of the box that holds them are no larger.
-fn judged(direction: PathDirection, tries: &[Tried<NagleTimes>], large: Option<&Tried<NagleTimes>>) -> CheckReport {
+fn judged(
+    direction: PathDirection,
+    tries: &[TryOutcome<NagleTimes>],
+    large: Option<&TryOutcome<NagleTimes>>,
+) -> CheckReport {
     let id = CheckId::Nagle;
     let good: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
-    let symptoms: Vec<_> = tries.iter().filter_map(Tried::symptom).collect();
+    let symptoms: Vec<_> = tries.iter().filter_map(TryOutcome::symptom).collect();
     let held = good.iter().filter(|times| times.is_enough() && times.is_held()).count();
     let penalty = good.iter().map(|times| times.penalty()).min().unwrap_or_default();
     let writer = if direction == PathDirection::Out { "this end" } else { "the far end" };
@@ -140,7 +145,7 @@ fn judged(direction: PathDirection, tries: &[Tried<NagleTimes>], large: Option<&
         Some(symptom) => {
             let verdict = if symptom.is_own() { CheckVerdict::Error } else { CheckVerdict::Unknown };
             let report = CheckReport::new(id, verdict, format!("not judged: {symptom}"));
-            CheckReport { is_unmet: are_unmet(tries), ..report }
+            CheckReport { never_reached_far_end: are_unmet(tries), ..report }
         }
         None if good.is_empty() => CheckReport::new(id, CheckVerdict::Error, "it was not tried"),
         None if !good.iter().all(|times| times.is_enough()) => {
@@ -207,16 +212,16 @@ pub(crate) async fn run(end: &PathEnd, rtt: Duration) -> CheckReport {
 mod tests {
     use super::*;
 
-    fn times(one: &[u64], two: &[u64]) -> Tried<NagleTimes> {
+    fn times(one: &[u64], two: &[u64]) -> TryOutcome<NagleTimes> {
         let [one, two] = [one, two].map(|ms| ms.iter().map(|&ms| Duration::from_millis(ms)).collect());
-        Tried { result: Ok(NagleTimes { one, two, segment: 1448 }), far: None }
+        TryOutcome { result: Ok(NagleTimes { one, two, segment: 1448 }), far: None }
     }
 
-    fn held() -> Tried<NagleTimes> {
+    fn held() -> TryOutcome<NagleTimes> {
         times(&[1, 1, 2, 1, 1, 1, 1, 1, 1, 90], &[41, 42, 41, 41, 41, 44, 41, 41, 5, 5])
     }
 
-    fn verdict(tries: &[Tried<NagleTimes>], large: Option<&Tried<NagleTimes>>) -> CheckVerdict {
+    fn verdict(tries: &[TryOutcome<NagleTimes>], large: Option<&TryOutcome<NagleTimes>>) -> CheckVerdict {
         judged(PathDirection::Out, tries, large).verdict
     }
 
@@ -246,7 +251,7 @@ mod tests {
         assert_eq!(verdict(&[held(), held(), held()], Some(&held())), CheckVerdict::Warn);
         assert_eq!(verdict(&[held(), held(), held()], Some(&clean)), CheckVerdict::Warn);
         assert_eq!(verdict(&[times(&[1; 10], &[5; 3])], None), CheckVerdict::Unknown);
-        let broken = |symptom| Tried { result: Err(symptom), far: None };
+        let broken = |symptom| TryOutcome { result: Err(symptom), far: None };
         assert_eq!(verdict(&[broken(Symptom::Reset { sent: 0, received: 0 })], None), CheckVerdict::Unknown);
         assert_eq!(verdict(&[broken(Symptom::Forgotten)], None), CheckVerdict::Error);
     }

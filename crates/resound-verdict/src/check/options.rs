@@ -17,7 +17,7 @@ use super::greet::Greetings;
 use super::one_connection::{OneConnection, of_endpoint};
 use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use resound_probe::{FarHello, SynFacts, TcpFacts};
 
@@ -160,7 +160,7 @@ fn one_sided(near: &TcpFacts, far: &TcpFacts) -> Vec<OptionsFinding> {
             let (user, direction) =
                 if there { ("the far end", PathDirection::In) } else { ("this end", PathDirection::Out) };
             let cost = match option {
-                Agreed::WindowScale => "one end reads windows as many times too small or too large",
+                Agreed::WindowScale => "one end misreads the other's windows by this factor",
                 Agreed::Sack => "one end waits for acknowledgements that the other never sends",
                 Agreed::Timestamps => "an end may drop segments without timestamps (RFC 7323, 3.2)",
             };
@@ -436,9 +436,9 @@ pub(crate) async fn look(end: &PathEnd, greetings: &Greetings) -> OptionsLook {
         }
         let special = Special { traffic_class: Some(MARK << 2), ..Special::default() };
         let start = Instant::now();
-        let played = Played::begin(end, special, &[]).await.ok()?;
-        end.greeted.add(&played.hello);
-        Some((NearFacts::of(&played.stream, start), played.hello))
+        let probe = ProbeConnection::begin(end, special, &[]).await.ok()?;
+        end.greeted.add(&probe.hello);
+        Some((NearFacts::of(&probe.stream, start), probe.hello))
     };
     let (own, marked) = tokio::join!(own_syn(end, near), mark);
     OptionsLook { own, marked }

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use super::CheckId;
 use super::integrity::{amount, arrived};
 use crate::place::{PathEnd, Special};
-use crate::played::{Played, StreamEnd};
+use crate::probe_connection::{ProbeConnection, StreamEnd};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{Tried, TriesJudgement, all, play, play_and_end};
+use crate::tries::{TriesJudgement, TryOutcome, all, play, play_and_end};
 use resound_probe::{SessionLog, Step};
 
 /// Bytes before the RST, in each try. The receiver has confirmed them.
@@ -44,7 +44,7 @@ const ASKS: Duration = Duration::from_secs(1);
 /// A lost segment before the RST is retransmitted within this time.
 const RETRANSMISSION: Duration = Duration::from_secs(2);
 /// What has arrived is noticed within this time.
-const BEHIND_AN_ANSWER: Duration = Duration::from_millis(50);
+const AFTER_ANSWER: Duration = Duration::from_millis(50);
 const TURNS: &str = "a proxy that ends both connections with a FIN, whatever ended the other one (nginx, socat, \
                      HAProxy for the server's RSTs, Envoy until 2026)";
 /// How a RST is described that has become a FIN.
@@ -112,16 +112,16 @@ fn seen_by_far(log: &SessionLog, sent: u64, since_ms: f64, provoked_at: Duration
     }
 }
 
-async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedReset> {
+async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> TryOutcome<ArrivedReset> {
     let wait = limit(end, rtt);
     let steps = [Step::Read(before), Step::Tell, pieces(wait), Step::Read(1)];
-    play_and_end(end, Special::default(), &steps, async |mut played| {
-        played.send(before).await?;
-        let told = played.told().await?;
+    play_and_end(end, Special::default(), &steps, async |mut probe| {
+        probe.send(before).await?;
+        let told = probe.told().await?;
         arrived(&told, before)?;
-        played.receive(1).await?;
-        let far = played.far();
-        played.abort();
+        probe.receive(1).await?;
+        let far = probe.far();
+        probe.abort();
         // A question behind the RST has waited in the same queues.
         let mut log = far.asked().await?;
         if !is_over(&log) {
@@ -134,15 +134,15 @@ async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedRese
 }
 
 /// The far end reads nothing until the path has taken all of the tail, or has not in time.
-async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<ArrivedReset> {
+async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> TryOutcome<ArrivedReset> {
     let wait = limit(end, rtt);
     let steps = [Step::Hold(millis(end.patience)), Step::Read(bytes), pieces(wait), Step::Read(1)];
-    play_and_end(end, Special::default(), &steps, async |mut played| {
-        let far = played.far();
+    play_and_end(end, Special::default(), &steps, async |mut probe| {
+        let far = probe.far();
         let is_held = {
             let delivery = async {
-                played.send(bytes).await?;
-                played.delivered().await
+                probe.send(bytes).await?;
+                probe.delivered().await
             };
             tokio::pin!(delivery);
             match timeout(SLOW_START * rtt + TAKES, &mut delivery).await {
@@ -161,7 +161,7 @@ async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<Arrived
             log = far.asked_within(end.patience, |log| log.received >= bytes || is_over(log)).await?;
         }
         let since = log.now_ms;
-        played.abort();
+        probe.abort();
         let aborted = far.go().await?;
         let log = far.asked_within(3 * wait + rtt, is_over).await?;
         if is_too_late(&aborted, &log) {
@@ -173,57 +173,57 @@ async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<Arrived
 }
 
 /// Nothing ends a connection that no end resets.
-async fn try_control(end: &PathEnd, before: u64, rtt: Duration) -> Tried<()> {
+async fn try_control(end: &PathEnd, before: u64, rtt: Duration) -> TryOutcome<()> {
     let wait = 2 * rtt + Duration::from_millis(200);
-    play(end, Special::default(), &[Step::Send(before), Step::Read(before + 1)], async |played| {
-        played.receive(before).await?;
-        played.send(before).await?;
-        if played.end_within(wait).await != StreamEnd::Open {
-            return Err(Symptom::Closed { sent: played.sent, received: played.received() });
+    play(end, Special::default(), &[Step::Send(before), Step::Read(before + 1)], async |probe| {
+        probe.receive(before).await?;
+        probe.send(before).await?;
+        if probe.end_within(wait).await != StreamEnd::Open {
+            return Err(Symptom::Closed { sent: probe.sent, received: probe.received() });
         }
-        let log = played.asked().await?;
+        let log = probe.asked().await?;
         if is_over(&log) { Err(Symptom::Closed { sent: before, received: before }) } else { arrived(&log, before) }
     })
     .await
 }
 
 /// The tail arrives where no RST comes behind it, and the connection goes on.
-async fn try_tail_control(end: &PathEnd, direction: PathDirection, bytes: u64) -> Tried<()> {
+async fn try_tail_control(end: &PathEnd, direction: PathDirection, bytes: u64) -> TryOutcome<()> {
     if direction == PathDirection::Out {
         let steps = [Step::Read(bytes), Step::Tell, Step::Read(1), Step::Send(1)];
-        return play(end, Special::default(), &steps, async |played| {
-            played.send(bytes).await?;
-            arrived(&played.told().await?, bytes)?;
-            played.round_trip(1, 1).await.map(drop)
+        return play(end, Special::default(), &steps, async |probe| {
+            probe.send(bytes).await?;
+            arrived(&probe.told().await?, bytes)?;
+            probe.round_trip(1, 1).await.map(drop)
         })
         .await;
     }
     let steps = [Step::Read(1), Step::Send(bytes), Step::Read(1), Step::Send(1)];
-    play(end, SLOWED, &steps, async |played| {
-        played.round_trip(1, bytes).await?;
-        played.round_trip(1, 1).await.map(drop)
+    play(end, SLOWED, &steps, async |probe| {
+        probe.round_trip(1, bytes).await?;
+        probe.round_trip(1, 1).await.map(drop)
     })
     .await
 }
 
 /// Reads to the RST of the far end, and provokes one where none comes.
-async fn seen_here(played: &mut Played, bytes: u64, limit: Duration) -> Result<ArrivedReset, Symptom> {
+async fn seen_here(probe: &mut ProbeConnection, bytes: u64, limit: Duration) -> Result<ArrivedReset, Symptom> {
     let start = std::time::Instant::now();
     let mut is_provoked = false;
-    let mut seen = played.end_within(limit).await;
-    if seen == StreamEnd::Open && played.received() >= bytes {
+    let mut seen = probe.end_within(limit).await;
+    if seen == StreamEnd::Open && probe.received() >= bytes {
         // An answer from there has waited in the same queues as the RST before it.
-        played.asked().await?;
-        seen = played.end_within(BEHIND_AN_ANSWER).await;
+        probe.asked().await?;
+        seen = probe.end_within(AFTER_ANSWER).await;
     }
-    if seen == StreamEnd::Open && played.received() >= bytes {
+    if seen == StreamEnd::Open && probe.received() >= bytes {
         is_provoked = true;
-        seen = match played.send(1).await {
+        seen = match probe.send(1).await {
             Err(Symptom::Reset { .. }) => StreamEnd::Reset,
-            _ => played.end_within(limit).await,
+            _ => probe.end_within(limit).await,
         };
     }
-    let missing = bytes.saturating_sub(played.received());
+    let missing = bytes.saturating_sub(probe.received());
     let got = match missing {
         0 => String::new(),
         missing => format!("; the last {missing} of {bytes} bytes are missing"),
@@ -232,7 +232,7 @@ async fn seen_here(played: &mut Played, bytes: u64, limit: Duration) -> Result<A
         StreamEnd::Reset => Ok(ArrivedReset { after: start.elapsed(), is_provoked, missing }),
         StreamEnd::Fin => Err(Symptom::Own(format!("the far end's {AS_A_FIN}: a failed answer looks whole{got}"))),
         StreamEnd::Open if missing > 0 => {
-            Err(Symptom::Stalled { sent: played.sent, acknowledged: None, received: played.received(), wanted: bytes })
+            Err(Symptom::Stalled { sent: probe.sent, acknowledged: None, received: probe.received(), wanted: bytes })
         }
         StreamEnd::Open => {
             Err(Symptom::Own("the far end's RST never arrived, and this end's bytes provoked none either".into()))
@@ -240,31 +240,31 @@ async fn seen_here(played: &mut Played, bytes: u64, limit: Duration) -> Result<A
     }
 }
 
-async fn try_in(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedReset> {
-    play_and_end(end, Special::default(), &[Step::Send(before), Step::Read(1), Step::Reset], async |mut played| {
-        played.receive(before).await?;
-        played.send(1).await?;
-        let seen = seen_here(&mut played, before, limit(end, rtt)).await;
-        played.check()?;
+async fn try_in(end: &PathEnd, before: u64, rtt: Duration) -> TryOutcome<ArrivedReset> {
+    play_and_end(end, Special::default(), &[Step::Send(before), Step::Read(1), Step::Reset], async |mut probe| {
+        probe.receive(before).await?;
+        probe.send(1).await?;
+        let seen = seen_here(&mut probe, before, limit(end, rtt)).await;
+        probe.check()?;
         seen
     })
     .await
 }
 
-async fn try_tail_in(end: &PathEnd, rtt: Duration) -> Tried<ArrivedReset> {
+async fn try_tail_in(end: &PathEnd, rtt: Duration) -> TryOutcome<ArrivedReset> {
     // The hello is no part of the tail.
-    play_and_end(end, SLOWED, &[Step::Read(1), Step::Send(TAIL), Step::Reset], async |mut played| {
-        played.send(1).await?;
+    play_and_end(end, SLOWED, &[Step::Read(1), Step::Send(TAIL), Step::Reset], async |mut probe| {
+        probe.send(1).await?;
         // Where the path takes all of it, the RST comes behind it at once, and what the path is to
         // lose is lost before this end reads. An end-to-end connection waits for this end to read.
         // Where connections wait for their turn, so does the question, and the far end gives up.
         let limit = 2 * rtt + TAKES;
-        let asked = timeout(limit + ASKS, played.far().asked_within(limit, is_over)).await;
+        let asked = timeout(limit + ASKS, probe.far().asked_within(limit, is_over)).await;
         if asked.is_ok_and(|asked| asked.is_ok_and(|log| is_over(&log))) {
-            played.end_arrives(rtt + TAKES).await;
+            probe.end_arrives(rtt + TAKES).await;
         }
-        let seen = seen_here(&mut played, TAIL, end.patience).await;
-        played.check()?;
+        let seen = seen_here(&mut probe, TAIL, end.patience).await;
+        probe.check()?;
         seen
     })
     .await
@@ -278,15 +278,15 @@ fn is_mine(symptom: &Symptom) -> bool {
 /// confirmed, and those with a tail.
 fn judged(
     direction: PathDirection,
-    [tries, tails]: [&[Tried<ArrivedReset>]; 2],
-    [control, whole]: [&[Tried<()>]; 2],
+    [tries, tails]: [&[TryOutcome<ArrivedReset>]; 2],
+    [control, whole]: [&[TryOutcome<()>]; 2],
 ) -> CheckReport {
     let (id, whose) = match direction {
         PathDirection::Out => (CheckId::ResetOut, "this end's"),
         _ => (CheckId::ResetIn, "the far end's"),
     };
     let is_fault =
-        |tries: &[Tried<_>]| !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(is_mine));
+        |tries: &[TryOutcome<_>]| !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(is_mine));
     // A box may treat a RST otherwise while bytes wait in it.
     let only_tails = tries.iter().all(|tried| tried.result.is_ok()) && is_fault(tails);
     let (judged, control) = if only_tails { (tails, whole) } else { (tries, control) };
@@ -299,9 +299,9 @@ fn judged(
             CheckReport::new(id, CheckVerdict::Fail, text).towards(direction).suspects(cause)
         },
     );
-    let mut own = judged.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
+    let mut own = judged.iter().filter_map(TryOutcome::symptom).filter(|symptom| is_mine(symptom));
     let is_turned = own.all(|symptom| symptom.to_string().contains(AS_A_FIN));
-    let broken = whole.iter().find_map(Tried::symptom);
+    let broken = whole.iter().find_map(TryOutcome::symptom);
     match (report.verdict, broken) {
         // Each of its two connections is ended in order.
         (CheckVerdict::Fail | CheckVerdict::Flaky, _) if is_turned => {
@@ -320,7 +320,7 @@ fn passed(
     whose: &str,
     direction: PathDirection,
     good: &[&ArrivedReset],
-    tails: &[Tried<ArrivedReset>],
+    tails: &[TryOutcome<ArrivedReset>],
 ) -> CheckReport {
     let lost: Vec<_> = tails.iter().filter_map(|tried| tried.result.as_ref().ok()).map(|tail| tail.missing).collect();
     let report = if good.iter().all(|reset| reset.is_provoked) {
@@ -354,7 +354,7 @@ fn passed(
 }
 
 /// The tries without a RST, where some with one have failed or lost something.
-async fn controls(end: &PathEnd, tries: &[Tried<ArrivedReset>], rtt: Duration) -> Vec<Tried<()>> {
+async fn controls(end: &PathEnd, tries: &[TryOutcome<ArrivedReset>], rtt: Duration) -> Vec<TryOutcome<()>> {
     if tries.iter().all(|tried| tried.result.is_ok()) {
         return Vec::new();
     }
@@ -364,9 +364,9 @@ async fn controls(end: &PathEnd, tries: &[Tried<ArrivedReset>], rtt: Duration) -
 async fn tail_controls(
     end: &PathEnd,
     direction: PathDirection,
-    tails: &[Tried<ArrivedReset>],
+    tails: &[TryOutcome<ArrivedReset>],
     bytes: u64,
-) -> Vec<Tried<()>> {
+) -> Vec<TryOutcome<()>> {
     if tails.iter().all(|tail| tail.result.as_ref().is_ok_and(|reset| reset.missing == 0)) {
         return Vec::new();
     }

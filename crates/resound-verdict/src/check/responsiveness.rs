@@ -11,7 +11,7 @@ use super::greet::elapsed;
 use super::integrity::amount;
 use super::rtt::{RoundTrips, millis, quantile};
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::Symptom;
 use crate::tries::{all, play};
@@ -25,13 +25,13 @@ const INTERVALS: u32 = 12;
 const MOST_BYTES: u64 = 1 << 30;
 /// Round trips under load begin this long after each other.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// A connection sends and receives so much, then it looks at the clock.
+/// Bytes that a connection sends and receives between two looks at the clock.
 const CHUNK: u64 = 256 * 1024;
-/// So many intervals that differ by no more than this part are stable (MAD and SDT of the draft).
+/// This many intervals that differ by at most this fraction are stable (MAD and SDT of the draft).
 const STABLE: (usize, f64) = (4, 0.05);
 /// The slowest of twenty is left out (TMP of the draft).
 const TRIMMED: f64 = 0.95;
-/// A path under load is slow where a round trip takes so many times as long, and so much longer.
+/// A path under load is slow if a round trip takes ten times as long and 200 ms longer.
 const SLOW: (u32, Duration) = (10, Duration::from_millis(200));
 /// How often this machine's own delay is looked at.
 const LAG_EVERY: Duration = Duration::from_millis(10);
@@ -116,16 +116,16 @@ impl LoadRun<'_> {
         sleep_until((self.start + INTERVAL * number).into()).await;
         let steps = [Step::Both(MOST_BYTES)];
         let loaded = async {
-            let mut played = Played::begin(self.end, Special::default(), &steps).await?;
+            let mut probe = ProbeConnection::begin(self.end, Special::default(), &steps).await?;
             self.times.borrow_mut().connections += 1;
             while !self.is_over.get() {
-                played.exchange(CHUNK, CHUNK).await?;
+                probe.exchange(CHUNK, CHUNK).await?;
                 let mut times = self.times.borrow_mut();
                 times.bytes += 2 * CHUNK;
                 if times.bytes >= MOST_BYTES {
                     self.is_over.set(true);
                 }
-                if let Some(tcp) = played.tcp() {
+                if let Some(tcp) = probe.tcp() {
                     times.loaded.push((self.start.elapsed(), tcp.rtt));
                 }
             }
@@ -144,10 +144,10 @@ impl LoadRun<'_> {
         }
         let steps = [Step::Answers { count: 1, ask: 1, bytes: 1 }];
         let at = self.start.elapsed();
-        let _ = play(self.end, Special::default(), &steps, async |played| {
-            self.times.borrow_mut().connects.push((at, played.connected_in));
+        let _ = play(self.end, Special::default(), &steps, async |probe| {
+            self.times.borrow_mut().connects.push((at, probe.connected_in));
             let at = self.start.elapsed();
-            let time = played.round_trip(1, 1).await?;
+            let time = probe.round_trip(1, 1).await?;
             self.times.borrow_mut().echoes.push((at, time));
             Ok(())
         })

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::CheckId;
 use super::greet::elapsed;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, play};
+use crate::tries::{TRIES, TryOutcome, play};
 use resound_probe::Step;
 
 /// The most and the fewest round trips.
@@ -58,23 +58,23 @@ pub(crate) fn millis(time: Duration) -> f64 {
 }
 
 /// So many round trips of one byte each way.
-pub(crate) async fn round_trips(played: &mut Played, count: u32) -> Result<Vec<Duration>, Symptom> {
+pub(crate) async fn round_trips(probe: &mut ProbeConnection, count: u32) -> Result<Vec<Duration>, Symptom> {
     let mut times = Vec::new();
     for _ in 0..count {
-        times.push(played.round_trip(1, 1).await?);
+        times.push(probe.round_trip(1, 1).await?);
     }
     Ok(times)
 }
 
-async fn try_rtt(end: &PathEnd, count: u32) -> Tried<RoundTrips> {
+async fn try_rtt(end: &PathEnd, count: u32) -> TryOutcome<RoundTrips> {
     let steps = [Step::Answers { count, ask: 1, bytes: 1 }, Step::Tell];
-    play(end, Special::default(), &steps, async |played| {
-        let times = round_trips(played, count).await?;
-        let far = played.told().await?;
-        let tcp = played.tcp();
+    play(end, Special::default(), &steps, async |probe| {
+        let times = round_trips(probe, count).await?;
+        let far = probe.told().await?;
+        let tcp = probe.tcp();
         Ok(RoundTrips {
             times,
-            connected_in: played.connected_in,
+            connected_in: probe.connected_in,
             retransmits: [tcp.as_ref().map(|tcp| tcp.retransmits), far.socket.tcp.map(|tcp| tcp.retransmits)],
             tcp: tcp.map(|tcp| tcp.rtt),
         })
@@ -83,23 +83,23 @@ async fn try_rtt(end: &PathEnd, count: u32) -> Tried<RoundTrips> {
 }
 
 /// Measures, and once more where a connection breaks. `guess` is what the greeting took.
-pub(crate) async fn measure(end: &PathEnd, guess: Duration) -> Vec<Tried<RoundTrips>> {
+pub(crate) async fn measure(end: &PathEnd, guess: Duration) -> Vec<TryOutcome<RoundTrips>> {
     let fitting = BUDGET.as_secs_f64() / guess.as_secs_f64().max(1e-6);
     let count = (fitting as u32).clamp(ROUND_TRIPS.1, ROUND_TRIPS.0);
     let mut tries = Vec::new();
-    while tries.len() < TRIES && tries.iter().all(|tried: &Tried<_>| tried.result.is_err()) {
+    while tries.len() < TRIES && tries.iter().all(|tried: &TryOutcome<_>| tried.result.is_err()) {
         tries.push(try_rtt(end, count).await);
     }
     tries
 }
 
 /// What was measured, if anything.
-pub(crate) fn measured(tries: &[Tried<RoundTrips>]) -> Option<&RoundTrips> {
+pub(crate) fn measured(tries: &[TryOutcome<RoundTrips>]) -> Option<&RoundTrips> {
     tries.iter().find_map(|tried| tried.result.as_ref().ok())
 }
 
-pub(crate) fn report(tries: &[Tried<RoundTrips>]) -> CheckReport {
-    let symptoms: Vec<_> = tries.iter().filter_map(Tried::symptom).collect();
+pub(crate) fn report(tries: &[TryOutcome<RoundTrips>]) -> CheckReport {
+    let symptoms: Vec<_> = tries.iter().filter_map(TryOutcome::symptom).collect();
     let report = match (measured(tries), symptoms.first()) {
         (Some(trips), _) => {
             let [min, p50, max] = [0.0, 0.5, 1.0].map(|part| trips.part(part));
@@ -139,14 +139,14 @@ pub(crate) fn report(tries: &[Tried<RoundTrips>]) -> CheckReport {
 mod tests {
     use super::*;
 
-    fn trips(ms: &[u64], retransmits: [Option<u32>; 2]) -> Tried<RoundTrips> {
+    fn trips(ms: &[u64], retransmits: [Option<u32>; 2]) -> TryOutcome<RoundTrips> {
         let times = ms.iter().map(|&ms| Duration::from_millis(ms)).collect();
         let trips = RoundTrips { times, connected_in: Duration::ZERO, retransmits, tcp: None };
-        Tried { result: Ok(trips), far: None }
+        TryOutcome { result: Ok(trips), far: None }
     }
 
-    fn broken(symptom: Symptom) -> Tried<RoundTrips> {
-        Tried { result: Err(symptom), far: None }
+    fn broken(symptom: Symptom) -> TryOutcome<RoundTrips> {
+        TryOutcome { result: Err(symptom), far: None }
     }
 
     #[test]

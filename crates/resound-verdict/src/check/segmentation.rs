@@ -11,15 +11,15 @@ use super::directions::joined;
 use super::integrity::arrived;
 use super::rtt::{RoundTrips, millis};
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::probe_connection::ProbeConnection;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
+use crate::tries::{TRIES, TriesJudgement, TryOutcome, all, all_are, play};
 use resound_probe::Step;
 
 /// So many more rounds of tries where bunches may be hidden.
 const MORE: usize = 2;
-/// So many pieces with pauses, and as many at once.
+/// Pieces sent with pauses, and again the same number without.
 const PIECES: u32 = 50;
 /// A piece of the far end, with pauses and without.
 const FAR_PIECES: (u32, u32) = (1, 5);
@@ -44,14 +44,14 @@ fn sizes(seed: u64) -> Vec<u64> {
 }
 
 /// Writes the first half with pauses, and says when each piece was written.
-async fn send_pieces(played: &mut Played, sizes: &[u64], start: Instant) -> Result<Vec<f64>, Symptom> {
+async fn send_pieces(probe: &mut ProbeConnection, sizes: &[u64], start: Instant) -> Result<Vec<f64>, Symptom> {
     let mut sent = Vec::new();
     for (n, size) in (0..).zip(sizes) {
         if n < PIECES {
             sleep_until((start + n * EVERY).into()).await;
             sent.push(millis(start.elapsed()));
         }
-        played.send(*size).await?;
+        probe.send(*size).await?;
     }
     Ok(sent)
 }
@@ -61,12 +61,12 @@ fn came(ends: impl Iterator<Item = u64>, reads: &[(f64, u64)]) -> Vec<f64> {
     ends.map_while(|end| reads.iter().find(|(_, received)| *received >= end).map(|(at, _)| *at)).collect()
 }
 
-async fn try_out(end: &PathEnd) -> Tried<Segmented> {
+async fn try_out(end: &PathEnd) -> TryOutcome<Segmented> {
     let sizes = sizes(end.seed);
     let total = sizes.iter().sum();
-    play(end, Special::default(), &[Step::Read(total), Step::Tell], async |played| {
-        let sent = send_pieces(played, &sizes, Instant::now()).await?;
-        let far = played.told().await?;
+    play(end, Special::default(), &[Step::Read(total), Step::Tell], async |probe| {
+        let sent = send_pieces(probe, &sizes, Instant::now()).await?;
+        let far = probe.told().await?;
         arrived(&far, total)?;
         let ends = sizes.iter().take(sent.len()).scan(0, |end, size| {
             *end += size;
@@ -77,7 +77,7 @@ async fn try_out(end: &PathEnd) -> Tried<Segmented> {
     .await
 }
 
-async fn try_in(end: &PathEnd) -> Tried<Segmented> {
+async fn try_in(end: &PathEnd) -> TryOutcome<Segmented> {
     let every_ms = u64::try_from(EVERY.as_millis()).unwrap_or(0);
     let (paced, fast) = FAR_PIECES;
     let steps = [
@@ -85,8 +85,8 @@ async fn try_in(end: &PathEnd) -> Tried<Segmented> {
         Step::Pieces { count: PIECES, bytes: fast, every_ms: 0 },
         Step::Read(1),
     ];
-    play(end, Special::default(), &steps, async |played| {
-        let reads = played.receive_each(FAR_BYTES, Instant::now()).await?;
+    play(end, Special::default(), &steps, async |probe| {
+        let reads = probe.receive_each(FAR_BYTES, Instant::now()).await?;
         let ends = (1..=PIECES).map(|n| u64::from(n * paced));
         let sent = (0..PIECES).map(|n| millis(n * EVERY)).collect();
         Ok(Segmented { reads: reads.len() as u64, paced: PacedPieces { came: came(ends, &reads), sent } })
@@ -95,19 +95,19 @@ async fn try_in(end: &PathEnd) -> Tried<Segmented> {
 }
 
 /// The same bytes, each direction in one write.
-async fn try_whole(end: &PathEnd, direction: PathDirection) -> Tried<()> {
+async fn try_whole(end: &PathEnd, direction: PathDirection) -> TryOutcome<()> {
     // Each piece has a record of its own with TLS.
     let records = if end.tls.is_some() { u64::from(2 * PIECES) * RECORD } else { 0 };
     let total = sizes(end.seed).iter().sum::<u64>() + records;
     if direction == PathDirection::Out {
-        play(end, Special::default(), &[Step::Read(total), Step::Tell], async |played| {
-            played.send(total).await?;
-            arrived(&played.told().await?, total)
+        play(end, Special::default(), &[Step::Read(total), Step::Tell], async |probe| {
+            probe.send(total).await?;
+            arrived(&probe.told().await?, total)
         })
         .await
     } else {
         let steps = [Step::Send(FAR_BYTES + records), Step::Read(1)];
-        play(end, Special::default(), &steps, async |played| played.receive(FAR_BYTES + records).await).await
+        play(end, Special::default(), &steps, async |probe| probe.receive(FAR_BYTES + records).await).await
     }
 }
 
@@ -118,8 +118,8 @@ fn is_mine(symptom: &Symptom) -> bool {
 /// `trips` are round trips of a lone byte: a path that keeps pieces back keeps it back as well.
 fn judged(
     direction: PathDirection,
-    tries: &[Tried<Segmented>],
-    control: &[Tried<()>],
+    tries: &[TryOutcome<Segmented>],
+    control: &[TryOutcome<()>],
     trips: Option<&RoundTrips>,
 ) -> CheckReport {
     let id = CheckId::Segmentation;
@@ -173,7 +173,7 @@ fn is_kept_back(bunching: &Bunching, trips: Option<&RoundTrips>) -> bool {
     })
 }
 
-async fn paced(end: &PathEnd, direction: PathDirection) -> Vec<Tried<Segmented>> {
+async fn paced(end: &PathEnd, direction: PathDirection) -> Vec<TryOutcome<Segmented>> {
     match direction {
         PathDirection::Out => all((0..TRIES).map(|_| try_out(end))).await,
         _ => all((0..TRIES).map(|_| try_in(end))).await,
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     /// Pieces that arrive when a window of so long ends that the first of them began.
-    fn coalesced(window: f64, base: f64) -> Tried<Segmented> {
+    fn coalesced(window: f64, base: f64) -> TryOutcome<Segmented> {
         let sent: Vec<_> = (0..PIECES).map(|n| f64::from(n) * 10.0).collect();
         let mut end = f64::MIN;
         let came = sent.iter().map(|&at| {
@@ -218,7 +218,7 @@ mod tests {
             base + end
         });
         let paced = PacedPieces { came: came.collect(), sent };
-        Tried { result: Ok(Segmented { reads: 100, paced }), far: None }
+        TryOutcome { result: Ok(Segmented { reads: 100, paced }), far: None }
     }
 
     fn trips(ms: u64, connected: u64) -> RoundTrips {
@@ -226,11 +226,11 @@ mod tests {
         RoundTrips { times: vec![time; 20], connected_in, retransmits: [None; 2], tcp: None }
     }
 
-    fn broken(symptom: Symptom) -> Tried<Segmented> {
-        Tried { result: Err(symptom), far: None }
+    fn broken(symptom: Symptom) -> TryOutcome<Segmented> {
+        TryOutcome { result: Err(symptom), far: None }
     }
 
-    fn verdict(tries: &[Tried<Segmented>], control: &[Tried<()>], trips: &RoundTrips) -> CheckVerdict {
+    fn verdict(tries: &[TryOutcome<Segmented>], control: &[TryOutcome<()>], trips: &RoundTrips) -> CheckVerdict {
         judged(PathDirection::Out, tries, control, Some(trips)).verdict
     }
 
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn lost_pieces_fail_only_where_one_write_arrives() {
         let stalled = || broken(Symptom::Stalled { sent: 500, acknowledged: None, received: 0, wanted: 500 });
-        let good = || Tried { result: Ok(()), far: None };
-        let bad = || Tried { result: Err(Symptom::Closed { sent: 0, received: 0 }), far: None };
+        let good = || TryOutcome { result: Ok(()), far: None };
+        let bad = || TryOutcome { result: Err(Symptom::Closed { sent: 0, received: 0 }), far: None };
         let good_try = || coalesced(0.0, 0.0);
         let trips = trips(1, 1);
         assert_eq!(verdict(&[good_try(), good_try(), good_try()], &[], &trips), CheckVerdict::Pass);

@@ -12,14 +12,14 @@ use super::integrity::{amount, arrived};
 use crate::place::{PathEnd, Special};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
+use crate::tries::{TRIES, TriesJudgement, TryOutcome, all, all_are, play};
 use resound_probe::{CREDIT, Step};
 
 /// This end's receive buffer.
 const RECEIVE_BUFFER: u32 = 16 * 1024;
 /// What is acknowledged in one round trip with it, about.
 const PER_TRIP: f64 = 8.0 * 1024.0;
-/// The transfer behind the pause takes so long, about.
+/// Approximate duration of the transfer after the pause, in seconds.
 const TRANSFER: f64 = 1.5;
 const CAUSE: &str = "a proxy or firewall that gives up on a receiver whose window is closed";
 
@@ -29,66 +29,66 @@ fn bytes_in(rtt: Duration) -> u64 {
     (bytes as u64).clamp(64 * 1024, CREDIT / 2)
 }
 
-async fn try_in(end: &PathEnd, pause: Duration, rtt: Duration) -> Tried<()> {
+async fn try_in(end: &PathEnd, pause: Duration, rtt: Duration) -> TryOutcome<()> {
     let bytes = bytes_in(rtt);
     let special = Special { receive_buffer: Some(RECEIVE_BUFFER), ..Special::default() };
-    play(end, special, &[Step::Read(1), Step::Send(bytes)], async |played| {
-        played.send(1).await?;
+    play(end, special, &[Step::Read(1), Step::Send(bytes)], async |probe| {
+        probe.send(1).await?;
         if pause.is_zero() {
-            return played.receive(bytes).await;
+            return probe.receive(bytes).await;
         }
         sleep(pause).await;
-        let received = played.receive(bytes).await;
+        let received = probe.receive(bytes).await;
         received.map_err(|symptom| own(symptom, &format!("after {} without reading", elapsed(pause))))
     })
     .await
 }
 
 /// The same bytes to a far end that reads.
-pub(crate) async fn try_plain_out(end: &PathEnd, bytes: u64) -> Tried<()> {
-    play(end, Special::default(), &[Step::Read(bytes), Step::Tell], async |played| {
-        played.send(bytes).await?;
-        arrived(&played.told().await?, bytes)
+pub(crate) async fn try_plain_out(end: &PathEnd, bytes: u64) -> TryOutcome<()> {
+    play(end, Special::default(), &[Step::Read(bytes), Step::Tell], async |probe| {
+        probe.send(bytes).await?;
+        arrived(&probe.told().await?, bytes)
     })
     .await
 }
 
 /// The same pause, with a window that stays open.
-async fn try_pause(end: &PathEnd, pause: Duration) -> Tried<()> {
-    play(end, Special::default(), &[Step::Read(1), Step::Send(1), Step::Read(1), Step::Send(1)], async |played| {
-        played.send(1).await?;
-        played.receive(1).await?;
+async fn try_pause(end: &PathEnd, pause: Duration) -> TryOutcome<()> {
+    play(end, Special::default(), &[Step::Read(1), Step::Send(1), Step::Read(1), Step::Send(1)], async |probe| {
+        probe.send(1).await?;
+        probe.receive(1).await?;
         sleep(pause).await;
-        played.send(1).await?;
-        played.receive(2).await
+        probe.send(1).await?;
+        probe.receive(2).await
     })
     .await
 }
 
 /// The tries of both directions, and their controls.
 pub(crate) struct SlowReader {
-    pub(crate) out: Vec<Tried<()>>,
-    pub(crate) back: Vec<Tried<()>>,
-    pub(crate) control: Vec<Tried<()>>,
+    pub(crate) out: Vec<TryOutcome<()>>,
+    pub(crate) back: Vec<TryOutcome<()>>,
+    pub(crate) control: Vec<TryOutcome<()>>,
     pub(crate) lasted: Duration,
 }
 
 /// This end reads late, and the controls of what went wrong in either direction.
-pub(crate) async fn tries_in(end: &PathEnd, pause: Duration, rtt: Duration) -> Vec<Tried<()>> {
+pub(crate) async fn tries_in(end: &PathEnd, pause: Duration, rtt: Duration) -> Vec<TryOutcome<()>> {
     all((0..TRIES).map(|_| try_in(end, pause, rtt))).await
 }
 
 pub(crate) async fn run(
     end: &PathEnd,
-    held: Vec<(Held, Tried<()>)>,
-    back: Vec<Tried<()>>,
+    held: Vec<(Held, TryOutcome<()>)>,
+    back: Vec<TryOutcome<()>>,
     pause: Duration,
     rtt: Duration,
 ) -> SlowReader {
     let lasted = held.iter().map(|(held, _)| held.lasted).max().unwrap_or_default();
     let sent = held.iter().map(|(held, _)| held.sent).max().unwrap_or(1).max(1);
     let out: Vec<_> = held.into_iter().map(|(_, tried)| tried).collect();
-    let is_own = |tries: &[Tried<()>]| tries.iter().any(|tried| matches!(tried.symptom(), Some(Symptom::Own(_))));
+    let is_own = |tries: &[TryOutcome<()>]| tries.iter().any(|tried| matches!(tried.symptom(), Some(Symptom::Own(_))));
     let mut control = Vec::new();
     if is_own(&out) {
         control.extend(all((0..TRIES).map(|_| try_plain_out(end, sent))).await);
@@ -125,7 +125,7 @@ impl SlowReader {
         report
     }
 
-    fn judged(&self, tries: &[Tried<()>], direction: PathDirection) -> CheckReport {
+    fn judged(&self, tries: &[TryOutcome<()>], direction: PathDirection) -> CheckReport {
         let what = "the same bytes without the pause, and the pause without bytes";
         // What breaks by chance breaks some tries of any transfer.
         let is_mine = |symptom: &Symptom| matches!(symptom, Symptom::Own(_));
@@ -160,8 +160,8 @@ pub(crate) fn seen(held: &Held) -> String {
 mod tests {
     use super::*;
 
-    fn tries(results: [Result<(), Symptom>; TRIES]) -> Vec<Tried<()>> {
-        results.map(|result| Tried { result, far: None }).into()
+    fn tries(results: [Result<(), Symptom>; TRIES]) -> Vec<TryOutcome<()>> {
+        results.map(|result| TryOutcome { result, far: None }).into()
     }
 
     const CLEAN: [Result<(), Symptom>; TRIES] = [Ok(()), Ok(()), Ok(())];

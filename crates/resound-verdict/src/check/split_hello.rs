@@ -15,7 +15,7 @@ use super::greet::SMALL_SEGMENT;
 use crate::place::{PathEnd, Special};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::{TRIES, Tried, TriesJudgement, all};
+use crate::tries::{TRIES, TriesJudgement, TryOutcome, all};
 
 /// The group whose key share is small, and which servers of all ages know.
 const SMALL_GROUP: &str = "x25519";
@@ -27,11 +27,11 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// The ClientHellos that were tried.
 pub(crate) struct SplitHellos {
     /// Larger than a segment.
-    large: Vec<Tried<usize>>,
+    large: Vec<TryOutcome<usize>>,
     /// Small, in two segments.
-    split: Vec<Tried<usize>>,
+    split: Vec<TryOutcome<usize>>,
     /// Small, in one segment: the control.
-    small: Vec<Tried<usize>>,
+    small: Vec<TryOutcome<usize>>,
     /// This end's TLS with a ClientHello that fits into a small segment.
     short: Option<TlsClient>,
 }
@@ -99,10 +99,10 @@ async fn shake(end: &PathEnd, client: &TlsClient, is_split: bool) -> Result<usiz
     }
 }
 
-async fn tries(end: &PathEnd, client: Option<&TlsClient>, is_split: bool) -> Vec<Tried<usize>> {
+async fn tries(end: &PathEnd, client: Option<&TlsClient>, is_split: bool) -> Vec<TryOutcome<usize>> {
     let Some(client) = client else { return Vec::new() };
     let results = all((0..TRIES).map(|_| shake(end, client, is_split))).await;
-    results.into_iter().map(|result| Tried { result, far: None }).collect()
+    results.into_iter().map(|result| TryOutcome { result, far: None }).collect()
 }
 
 /// Tries ClientHellos of different sizes and segments.
@@ -136,12 +136,12 @@ impl SplitHellos {
 
     /// The same, where a run must go on with it since a large ClientHello is lost.
     pub(crate) fn remedy(&self) -> Option<&TlsClient> {
-        let is_lost = |tried: &Tried<usize>| matches!(tried.symptom(), Some(Symptom::HelloLost(_)));
+        let is_lost = |tried: &TryOutcome<usize>| matches!(tried.symptom(), Some(Symptom::HelloLost(_)));
         self.short().filter(|_| self.large.iter().all(is_lost))
     }
 }
 
-fn judged(tries: &[Tried<usize>], small: &[Tried<()>], what: &str) -> CheckReport {
+fn judged(tries: &[TryOutcome<usize>], small: &[TryOutcome<()>], what: &str) -> CheckReport {
     let id = CheckId::TlsSplitHello;
     let control = Some(("a small ClientHello in one segment", small));
     TriesJudgement { id, tries, control }.report(
@@ -194,7 +194,7 @@ pub(crate) fn split_hello(hellos: Option<&SplitHellos>) -> CheckReport {
     };
     let control: Vec<_> = small
         .iter()
-        .map(|tried| Tried { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
+        .map(|tried| TryOutcome { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
         .collect();
     let bytes = large.iter().find_map(|tried| tried.result.as_ref().ok()).copied();
     let size = bytes.map_or_else(|| format!("more than {LARGE} bytes"), |bytes| format!("{bytes} bytes"));

@@ -8,17 +8,18 @@ use super::CheckId;
 use super::greet::elapsed;
 use super::integrity::{amount, try_each_way, try_in};
 use super::slow_reader::try_plain_out;
-use crate::ledger::{DamageSeen, LedgerLine, LineFate};
+use crate::ledger::{ConnectionRecord, ResetSeen, TransferDamage};
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::tries::{TRIES, all};
 use resound_probe::CREDIT;
 
-/// With so many others open, a connection that is reset at its beginning may be one too many.
+/// With this many others open, a connection that is reset at its beginning may exceed a limit.
 const CROWD: usize = 5;
 /// Fewer resets are no rule.
 const RULE: usize = 3;
-/// So many are one: a box that resets four of ten connections resets three in a row now and then.
+/// This many resets prove a rule: a box that resets four of ten connections sometimes resets three
+/// in a row.
 const CONFIRMED: usize = 2 * TRIES;
 /// A connection that goes on for so long is not reset.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
@@ -27,8 +28,8 @@ const LIMITS: &str =
 const BOX: &str = "a box in the path that resets connections: a firewall that rejects a flow, or conntrack \
                    that calls a packet invalid";
 
-fn is_reset(line: &LedgerLine) -> bool {
-    line.fate != LineFate::Whole
+fn is_reset(line: &ConnectionRecord) -> bool {
+    line.fate != ResetSeen::Never
 }
 
 /// Bytes by which transfers of one amount differ: those of the lines between the ends.
@@ -44,7 +45,7 @@ enum RuledBy {
 }
 
 impl RuledBy {
-    fn value(self, line: &LedgerLine) -> u64 {
+    fn value(self, line: &ConnectionRecord) -> u64 {
         match self {
             RuledBy::Sent => line.planned_out,
             RuledBy::Received => line.planned_in,
@@ -76,11 +77,11 @@ struct ResetRule {
 }
 
 impl ResetRule {
-    fn by(lines: &[LedgerLine], by: RuledBy) -> Option<ResetRule> {
-        let value = |line: &LedgerLine| by.value(line);
+    fn by(lines: &[ConnectionRecord], by: RuledBy) -> Option<ResetRule> {
+        let value = |line: &ConnectionRecord| by.value(line);
         let resets = lines.iter().filter(|line| is_reset(line));
         // How much those would have carried that no far end has greeted is not known.
-        let greeted: Vec<_> = resets.clone().filter(|line| line.fate != LineFate::ResetFirst).map(value).collect();
+        let greeted: Vec<_> = resets.clone().filter(|line| line.fate != ResetSeen::BeforeGreeting).map(value).collect();
         let resets = if greeted.len() >= RULE { greeted } else { resets.map(value).collect() };
         // Without a whole one nothing is left to compare with.
         let whole = lines.iter().filter(|line| !is_reset(line)).map(value).max().unwrap_or_default();
@@ -94,7 +95,7 @@ impl ResetRule {
         holds.then_some(ResetRule { by, whole, above, least, direction: None })
     }
 
-    fn of(lines: &[LedgerLine]) -> Option<ResetRule> {
+    fn of(lines: &[ConnectionRecord]) -> Option<ResetRule> {
         // The bytes of one direction are to blame where as many of the other go unpunished.
         let one_way = |by, other: RuledBy, direction| {
             let rule = ResetRule::by(lines, by)?;
@@ -165,12 +166,12 @@ fn span<T: PartialOrd + Copy>(values: impl Iterator<Item = T>, text: impl Fn(T) 
 }
 
 /// Where the resets were seen, for the reader and for the direction.
-fn ends(resets: &[LedgerLine]) -> (String, Option<PathDirection>) {
-    let count = |fate: &dyn Fn(LineFate) -> bool| resets.iter().filter(|line| fate(line.fate)).count();
-    let both = count(&|fate| fate == LineFate::ResetHere(Some(true)));
-    let here = count(&|fate| fate == LineFate::ResetHere(Some(false)));
-    let far = count(&|fate| fate == LineFate::ResetFar);
-    let unknown = count(&|fate| matches!(fate, LineFate::ResetHere(None) | LineFate::ResetFirst));
+fn ends(resets: &[ConnectionRecord]) -> (String, Option<PathDirection>) {
+    let count = |fate: &dyn Fn(ResetSeen) -> bool| resets.iter().filter(|line| fate(line.fate)).count();
+    let both = count(&|fate| fate == ResetSeen::Here(Some(true)));
+    let here = count(&|fate| fate == ResetSeen::Here(Some(false)));
+    let far = count(&|fate| fate == ResetSeen::Far);
+    let unknown = count(&|fate| matches!(fate, ResetSeen::Here(None) | ResetSeen::BeforeGreeting));
     let parts = [
         (both, "both ends received a RST"),
         (here, "this end alone received one"),
@@ -190,7 +191,7 @@ fn ends(resets: &[LedgerLine]) -> (String, Option<PathDirection>) {
 
 /// What the connections of a run mean, together with the resets that kept other checks from
 /// judging.
-pub(crate) fn with_others(lines: &[LedgerLine], others: &[CheckReport]) -> CheckReport {
+pub(crate) fn with_others(lines: &[ConnectionRecord], others: &[CheckReport]) -> CheckReport {
     let report = spurious_reset(lines);
     // A RST in the place of a FIN is the matter of that one.
     let is_other = |other: &&CheckReport| other.resets > 0 && other.id != CheckId::CloseTail;
@@ -213,27 +214,27 @@ pub(crate) fn with_others(lines: &[LedgerLine], others: &[CheckReport]) -> Check
 /// of connections explains them.
 pub(crate) fn with_unmet<'a>(
     report: CheckReport,
-    damage: &DamageSeen,
+    damage: &TransferDamage,
     others: impl IntoIterator<Item = &'a CheckReport>,
 ) -> CheckReport {
     let of_many = [CheckId::AcceptTruth, CheckId::Churn, CheckId::Cap, CheckId::TlsSplitHello];
     let explains = |other: &CheckReport| match other.verdict {
         CheckVerdict::Pass | CheckVerdict::Skip => false,
         CheckVerdict::Warn => of_many.contains(&other.id),
-        CheckVerdict::Unknown => other.is_unmet,
+        CheckVerdict::Unknown => other.never_reached_far_end,
         CheckVerdict::Fail | CheckVerdict::Flaky | CheckVerdict::Error => true,
     };
-    let DamageSeen { unmet, first_unmet: Some(first), .. } = damage else { return report };
+    let TransferDamage { unreached, first_unmet: Some(first), .. } = damage else { return report };
     if report.verdict != CheckVerdict::Pass || others.into_iter().any(explains) {
         return report;
     }
-    let all = report.tries as usize + unmet;
-    let what = format!("{unmet} of {all} connections never reached the far end, and no check shows why: {first}");
+    let all = report.tries as usize + unreached;
+    let what = format!("{unreached} of {all} connections never reached the far end, and no check shows why: {first}");
     CheckReport::new(CheckId::SpuriousReset, CheckVerdict::Flaky, what)
-        .tried(all - unmet, all)
+        .tried(all - unreached, all)
         .saw(report.summary)
         .measure("connections", all)
-        .measure("unmet", *unmet)
+        .measure("unreached", *unreached)
         .suspects(
             "an outage while the test ran, a balancer one of whose backends hangs, or a box that forgets some \
                    connections",
@@ -241,7 +242,7 @@ pub(crate) fn with_unmet<'a>(
 }
 
 /// What the connections of a run mean.
-fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
+fn spurious_reset(lines: &[ConnectionRecord]) -> CheckReport {
     let id = CheckId::SpuriousReset;
     let resets: Vec<_> = lines.iter().copied().filter(is_reset).collect();
     let (count, all) = (resets.len(), lines.len());
@@ -253,7 +254,7 @@ fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
         let what = format!("no RST on {all} connections, which carried {}", amount(carried));
         return CheckReport::new(id, CheckVerdict::Pass, what).tried(all, all).measure("connections", all);
     }
-    let is_first = |line: &LedgerLine| line.fate == LineFate::ResetFirst;
+    let is_first = |line: &ConnectionRecord| line.fate == ResetSeen::BeforeGreeting;
     let quiet = lines.iter().filter(|line| line.others < CROWD && !is_reset(line)).count();
     let rule = ResetRule::of(lines);
     let others = resets.iter().map(|line| line.others).min().unwrap_or_default();
@@ -264,7 +265,7 @@ fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
         let what =
             format!("{count} of {all} connections were reset at their beginning, with {others} or more others open");
         CheckReport::new(id, CheckVerdict::Warn, what).suspects("a box that caps the connections, or their rate")
-    } else if resets.iter().all(|line| line.fate == LineFate::ResetHere(None)) {
+    } else if resets.iter().all(|line| line.fate == ResetSeen::Here(None)) {
         let what = format!("{count} of {all} connections were reset, and the far end does not know them any more");
         CheckReport::new(id, CheckVerdict::Unknown, what).suspects("the far end ended, or started again")
     } else {
@@ -322,8 +323,8 @@ mod tests {
     use super::*;
     use crate::symptom::{NoHello, Symptom};
 
-    fn line(planned: u64, fate: LineFate) -> LedgerLine {
-        LedgerLine {
+    fn line(planned: u64, fate: ResetSeen) -> ConnectionRecord {
+        ConnectionRecord {
             others: 3,
             planned_out: planned,
             planned_in: planned,
@@ -337,9 +338,9 @@ mod tests {
 
     #[test]
     fn connections_that_met_no_far_end_need_a_reason() {
-        let whole = || spurious_reset(&[line(9000, LineFate::Whole); 20]);
+        let whole = || spurious_reset(&[line(9000, ResetSeen::Never); 20]);
         let first = Some(Symptom::NoHello(NoHello::Silent));
-        let damage = DamageSeen { unmet: 5, first_unmet: first, ..DamageSeen::default() };
+        let damage = TransferDamage { unreached: 5, first_unmet: first, ..TransferDamage::default() };
         let other = |id, verdict| CheckReport::new(id, verdict, "");
         let with = |others: &[CheckReport]| with_unmet(whole(), &damage, others);
         let report = with(&[other(CheckId::Churn, CheckVerdict::Pass), other(CheckId::Address, CheckVerdict::Warn)]);
@@ -348,19 +349,19 @@ mod tests {
         assert_eq!(with(&[other(CheckId::Nagle, CheckVerdict::Unknown)]).verdict, CheckVerdict::Flaky);
         for reason in [
             other(CheckId::Churn, CheckVerdict::Warn),
-            CheckReport { is_unmet: true, ..other(CheckId::Nagle, CheckVerdict::Unknown) },
+            CheckReport { never_reached_far_end: true, ..other(CheckId::Nagle, CheckVerdict::Unknown) },
             other(CheckId::MtuOut, CheckVerdict::Fail),
         ] {
             assert_eq!(with(&[reason]).verdict, CheckVerdict::Pass);
         }
-        assert_eq!(with_unmet(whole(), &DamageSeen::default(), &[]).verdict, CheckVerdict::Pass);
+        assert_eq!(with_unmet(whole(), &TransferDamage::default(), &[]).verdict, CheckVerdict::Pass);
     }
 
     #[test]
     fn connections_behind_the_greetings_that_are_all_reset_hint_at_a_limit() {
-        let begun = |fate| LedgerLine { fate, lasted: Duration::from_millis(1), ..line(0, LineFate::Whole) };
-        let whole = vec![LedgerLine { lasted: Duration::ZERO, ..begun(LineFate::Whole) }; 3];
-        let report = spurious_reset(&[whole, vec![begun(LineFate::ResetFirst); 9]].concat());
+        let begun = |fate| ConnectionRecord { fate, lasted: Duration::from_millis(1), ..line(0, ResetSeen::Never) };
+        let whole = vec![ConnectionRecord { lasted: Duration::ZERO, ..begun(ResetSeen::Never) }; 3];
+        let report = spurious_reset(&[whole, vec![begun(ResetSeen::BeforeGreeting); 9]].concat());
         assert_eq!(report.verdict, CheckVerdict::Fail, "{report:#?}");
         assert_eq!(report.summary, "each connection after the first ones was reset: 9 of 9");
         assert_eq!(report.suspect, [LIMITS]);
@@ -368,9 +369,9 @@ mod tests {
 
     #[test]
     fn a_rule_makes_it_a_fail_and_chance_a_flake() {
-        const BOTH: LineFate = LineFate::ResetHere(Some(true));
-        let verdict = |lines: &[LedgerLine]| spurious_reset(lines).verdict;
-        let whole = [line(0, LineFate::Whole), line(9000, LineFate::Whole), line(9000, LineFate::Whole)];
+        const BOTH: ResetSeen = ResetSeen::Here(Some(true));
+        let verdict = |lines: &[ConnectionRecord]| spurious_reset(lines).verdict;
+        let whole = [line(0, ResetSeen::Never), line(9000, ResetSeen::Never), line(9000, ResetSeen::Never)];
         assert_eq!(verdict(&whole), CheckVerdict::Pass);
         let ruled = [&whole[..], &[line(1 << 20, BOTH); 3]].concat();
         assert_eq!(verdict(&ruled), CheckVerdict::Flaky, "three in a row may be chance");
@@ -383,7 +384,7 @@ mod tests {
         let report = spurious_reset(&edge);
         assert_eq!(report.verdict, CheckVerdict::Fail, "a RST behind the last byte is one too");
         assert!(report.summary.contains("6 of 6"), "{}", report.summary);
-        let chance = [&ruled[..], &[line(1 << 20, LineFate::Whole)]].concat();
+        let chance = [&ruled[..], &[line(1 << 20, ResetSeen::Never)]].concat();
         assert_eq!(verdict(&chance), CheckVerdict::Flaky);
         assert_eq!(verdict(&[&whole[..], &[line(1 << 20, BOTH)]].concat()), CheckVerdict::Flaky);
         assert_eq!(verdict(&[]), CheckVerdict::Unknown);
@@ -391,13 +392,13 @@ mod tests {
 
     #[test]
     fn a_far_end_that_ended_is_not_the_path() {
-        let lines = [line(0, LineFate::Whole), line(9, LineFate::ResetHere(None))];
+        let lines = [line(0, ResetSeen::Never), line(9, ResetSeen::Here(None))];
         assert_eq!(spurious_reset(&lines).verdict, CheckVerdict::Unknown);
     }
 
     #[test]
     fn a_reset_in_another_check_is_one_too() {
-        let lines = [line(9, LineFate::Whole)];
+        let lines = [line(9, ResetSeen::Never)];
         let other = |resets| CheckReport {
             resets,
             ..CheckReport::new(CheckId::HalfCloseIn, CheckVerdict::Unknown, "a RST arrived").tried(1, 3)
@@ -411,48 +412,48 @@ mod tests {
 
     #[test]
     fn one_connection_too_many_is_a_warning() {
-        let crowded = LedgerLine { others: 20, ..line(0, LineFate::ResetFirst) };
-        let lines = [&[line(9, LineFate::Whole); 9][..], &[crowded; 4]].concat();
+        let crowded = ConnectionRecord { others: 20, ..line(0, ResetSeen::BeforeGreeting) };
+        let lines = [&[line(9, ResetSeen::Never); 9][..], &[crowded; 4]].concat();
         let report = spurious_reset(&lines);
         assert_eq!(report.verdict, CheckVerdict::Warn);
         assert!(report.summary.contains("20 or more others"), "{}", report.summary);
-        let spared = LedgerLine { fate: LineFate::Whole, ..crowded };
+        let spared = ConnectionRecord { fate: ResetSeen::Never, ..crowded };
         assert_eq!(spurious_reset(&[&lines[..], &[spared; 4]].concat()).verdict, CheckVerdict::Warn);
         let by_chance = spurious_reset(&[&lines[..], &[spared; 5]].concat());
         assert_eq!(by_chance.verdict, CheckVerdict::Flaky, "no cap spares most of those beside as many others");
-        let lone = LedgerLine { others: 0, ..crowded };
+        let lone = ConnectionRecord { others: 0, ..crowded };
         assert_eq!(spurious_reset(&[&lines[..], &[lone]].concat()).verdict, CheckVerdict::Flaky);
     }
 
     #[test]
     fn the_end_that_saw_the_reset_gives_the_direction() {
         for (fate, direction) in [
-            (LineFate::ResetFar, Some(PathDirection::Out)),
-            (LineFate::ResetHere(Some(false)), Some(PathDirection::In)),
-            (LineFate::ResetHere(Some(true)), None),
-            (LineFate::ResetFirst, None),
+            (ResetSeen::Far, Some(PathDirection::Out)),
+            (ResetSeen::Here(Some(false)), Some(PathDirection::In)),
+            (ResetSeen::Here(Some(true)), None),
+            (ResetSeen::BeforeGreeting, None),
         ] {
-            let report = spurious_reset(&[&[line(0, LineFate::Whole)][..], &[line(9, fate); 6]].concat());
+            let report = spurious_reset(&[&[line(0, ResetSeen::Never)][..], &[line(9, fate); 6]].concat());
             assert_eq!((report.verdict, report.direction), (CheckVerdict::Fail, direction));
         }
     }
 
     #[test]
     fn the_bytes_that_are_reset_give_the_direction_where_both_ends_saw_it() {
-        let reset = line(1 << 20, LineFate::ResetHere(Some(true)));
-        let others = [line(9, LineFate::Whole); 3];
-        let (up, down) = (LedgerLine { planned_in: 0, ..reset }, LedgerLine { planned_out: 0, ..reset });
-        let seen = |lines: &[LedgerLine]| {
+        let reset = line(1 << 20, ResetSeen::Here(Some(true)));
+        let others = [line(9, ResetSeen::Never); 3];
+        let (up, down) = (ConnectionRecord { planned_in: 0, ..reset }, ConnectionRecord { planned_out: 0, ..reset });
+        let seen = |lines: &[ConnectionRecord]| {
             let report = spurious_reset(&[&others[..], lines, lines].concat());
             assert_eq!(report.verdict, CheckVerdict::Fail, "{}", report.summary);
             report.direction
         };
-        let whole = |line: LedgerLine| LedgerLine { fate: LineFate::Whole, ..line };
+        let whole = |line: ConnectionRecord| ConnectionRecord { fate: ResetSeen::Never, ..line };
         assert_eq!(seen(&[up, up, reset, whole(down)]), Some(PathDirection::Out));
         assert_eq!(seen(&[down, down, reset, whole(up)]), Some(PathDirection::In));
         assert_eq!(seen(&[up, down, reset]), None);
         // What was to send nothing has not sent too much.
-        let served = LedgerLine { planned_out: 572, ..line(60_000, LineFate::Whole) };
+        let served = ConnectionRecord { planned_out: 572, ..line(60_000, ResetSeen::Never) };
         assert_eq!(seen(&[served, up, up, up, down, down, down]), None);
     }
 }

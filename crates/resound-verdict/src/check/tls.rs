@@ -33,7 +33,7 @@ fn sessions(near: &TlsInfo, far: Option<&FarTls>) -> TlsSessions {
             TlsSessions::Two(format!("this end has agreed on {}, and the far end on {}", near.version, far.version))
         }
         _ if near.version == "TLSv1.2" => TlsSessions::Unknown("sessions of TLS 1.2 may share their exporter value"),
-        _ => TlsSessions::Unknown("the far end says no exporter value"),
+        _ => TlsSessions::Unknown("the far end reports no exporter value"),
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn tls(greetings: &Greetings, has_tls: bool) -> CheckReport {
         let shown = certificate(near).unwrap_or_else(|| "no certificate".into());
         let what = format!("{}; the certificate is {shown}", agreed(tls));
         return with_facts(CheckReport::new(id, CheckVerdict::Pass, what), near, tls)
-            .saw("whether this session leads to the server itself is known of resound server alone")
+            .saw("only resound server can show whether this session ends at the server itself")
             .tried(1, 1);
     }
     let symptoms: Vec<_> = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err()).collect();

@@ -17,8 +17,8 @@ const HOLD: Duration = Duration::from_secs(1);
 const THOROUGH: Duration = Duration::from_secs(60);
 /// A run without waits takes seconds, and a minute or two on a path that stalls again and again.
 const LONGEST: Duration = Duration::from_secs(180);
-/// The checks of idle connections take so many times their longest wait, and so many where they
-/// look for the exact time.
+/// Time limit of the idle checks, in multiples of their longest wait: without and with the search
+/// for the exact time.
 const IDLE_WAITS: (u32, u32) = (3, 12);
 
 /// What a run waits for.
@@ -26,7 +26,7 @@ pub(crate) struct WaitsPlan {
     hold: Option<HoldPlan>,
     idle: Option<IdlePlan>,
     half_closed: Option<Duration>,
-    /// After so long the far end closes an idle connection by itself.
+    /// The far end's own idle timeout.
     far_timeout: Option<Duration>,
 }
 

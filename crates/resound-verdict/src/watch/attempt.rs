@@ -114,16 +114,21 @@ async fn read(mut stream: &Stream, sink: &EventSink) -> Option<Symptom> {
 }
 
 /// Makes a connection of the row of new ones, gets one answer on it, and closes it.
-pub(super) async fn connect_anew(end: PathEnd, far: FarKind, patience: Duration) -> (ConnectOutcome, Option<String>) {
+pub(super) async fn probe_new_connection(
+    end: PathEnd,
+    far: FarKind,
+    patience: Duration,
+) -> (ConnectOutcome, Option<String>) {
     let stream = match end.reach(Special::default()).await {
         Ok(reached) => reached.stream,
         Err(symptom) => return (outcome(&symptom), Some(symptom.to_string())),
     };
-    patiently(patience, first_answer(&stream, far)).await.unwrap_or((ConnectOutcome::TimedOut, None))
+    with_patience(patience, first_answer(&stream, far)).await.unwrap_or((ConnectOutcome::TimedOut, None))
 }
 
-/// Waits for so long, in steps: a stall of this machine takes one step of the time.
-async fn patiently<T>(patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+/// Runs `work` for at most `patience`, in steps, so that a stall of this machine uses up one step
+/// only.
+async fn with_patience<T>(patience: Duration, work: impl Future<Output = T>) -> Option<T> {
     let (mut work, mut left) = (pin!(work), patience);
     while !left.is_zero() {
         let step = left.min(STEP);

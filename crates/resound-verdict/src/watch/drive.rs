@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
-use super::attempt::{EventSink, TimedEvent, connect_anew, hold, outcome};
+use super::attempt::{EventSink, TimedEvent, hold, outcome, probe_new_connection};
 use super::counts::{ConnectOutcome, LATE};
 use super::heartbeat;
 use super::record::{WatchRecord, WatchSecond};
@@ -254,7 +254,7 @@ impl<'a> WatchRun<'a> {
         for NewEnded { planned, outcome, failure, at } in self.new_ended.drain(..) {
             let at = at.saturating_duration_since(self.start);
             match outcome {
-                ConnectOutcome::Served => self.tally.served_anew(planned, at),
+                ConnectOutcome::Served => self.tally.new_connection_served(planned, at),
                 _ => self.tally.tried(ConnectRow::New, outcome, failure, at),
             }
         }
@@ -267,7 +267,7 @@ impl<'a> WatchRun<'a> {
             self.act(slot);
         }
         while self.grace_ends.is_none() && self.new_planned().is_some_and(|planned| planned <= now) {
-            self.connect_anew();
+            self.probe_new_connection();
         }
         while self.tasks.try_join_next().is_some() {}
     }
@@ -312,7 +312,7 @@ impl<'a> WatchRun<'a> {
         (per_second > 0).then(|| Duration::from_secs_f64(self.next_new as f64 / f64::from(per_second)))
     }
 
-    fn connect_anew(&mut self) {
+    fn probe_new_connection(&mut self) {
         let planned = self.new_planned().unwrap_or_default();
         self.next_new += 1;
         let next = self.new_planned().unwrap_or_default();
@@ -324,7 +324,7 @@ impl<'a> WatchRun<'a> {
         }
         let (end, far, patience) = (self.service.end.clone(), self.service.far, self.watch.patience);
         self.new.spawn(async move {
-            let (outcome, failure) = connect_anew(end, far, patience).await;
+            let (outcome, failure) = probe_new_connection(end, far, patience).await;
             NewEnded { planned, outcome, failure, at: Instant::now() }
         });
     }

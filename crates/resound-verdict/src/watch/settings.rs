@@ -79,7 +79,7 @@ impl Watch {
         self
     }
 
-    /// A heartbeat without an answer for so long is lost; a connection on which nothing else
+    /// A heartbeat without an answer for `patience` is lost; a connection on which nothing else
     /// arrives meanwhile is given up. By default the patience of the path.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {

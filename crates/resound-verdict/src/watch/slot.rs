@@ -10,7 +10,7 @@ use super::tally::{ConnectRow, WatchTally};
 use crate::report::FarKind;
 use crate::symptom::Symptom;
 
-/// The pause behind a failed attempt to connect doubles from the first to the second.
+/// The pause after a failed attempt to connect doubles from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// What to do with the socket of a slot.
@@ -54,7 +54,7 @@ pub(super) struct Slot {
     beats: Heartbeats,
     /// The last answer.
     heard: WatchMoment,
-    /// The pause behind the next failed attempt.
+    /// The pause after the next failed attempt.
     pause: Duration,
     /// The watch is over: no heartbeat comes due any more, and nothing is connected.
     is_over: bool,

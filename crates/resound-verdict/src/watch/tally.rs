@@ -85,9 +85,9 @@ impl WatchTally {
     }
 
     /// Notes something that went wrong between these times.
-    fn disturb(&mut self, from: Duration, to: Duration, change: impl Fn(&mut WatchCounts)) {
+    fn extend_episode(&mut self, from: Duration, to: Duration, change: impl Fn(&mut WatchCounts)) {
         self.timeline.settle(from);
-        self.timeline.disturb(from, to);
+        self.timeline.extend_episode(from, to);
         self.note(change);
     }
 
@@ -128,7 +128,7 @@ impl WatchTally {
 
     /// A heartbeat was not sent: there was no connection.
     pub(super) fn unsent(&mut self, planned: WatchMoment, now: Duration) {
-        self.disturb(planned.at, now, |counts| counts.heartbeats.unsent += 1);
+        self.extend_episode(planned.at, now, |counts| counts.heartbeats.unsent += 1);
     }
 
     /// An answer arrived on a held connection.
@@ -145,15 +145,15 @@ impl WatchTally {
                     beats.slowest = beats.slowest.max(took);
                 };
                 match (took > LATE, meaning) {
-                    (true, _) => self.disturb(planned.at, at, change),
-                    (false, AnswerMeaning::Reordered(_)) => self.disturb(at, at, change),
+                    (true, _) => self.extend_episode(planned.at, at, change),
+                    (false, AnswerMeaning::Reordered(_)) => self.extend_episode(at, at, change),
                     _ => self.note(change),
                 }
                 self.connection_gap_ends(slot, now);
             }
             AnswerMeaning::GivenUp => self.connection_gap_ends(slot, now),
-            AnswerMeaning::Duplicated => self.disturb(at, at, |counts| counts.heartbeats.duplicated += 1),
-            AnswerMeaning::Wrong => self.disturb(at, at, |counts| counts.heartbeats.wrong += 1),
+            AnswerMeaning::Duplicated => self.extend_episode(at, at, |counts| counts.heartbeats.duplicated += 1),
+            AnswerMeaning::Wrong => self.extend_episode(at, at, |counts| counts.heartbeats.wrong += 1),
         }
     }
 
@@ -161,7 +161,7 @@ impl WatchTally {
     fn gap_ends(&mut self, now: WatchMoment) {
         if let Some((since, gap)) = self.gap.answered(now) {
             let change = |counts: &mut WatchCounts| counts.gap = counts.gap.max(gap);
-            if gap > LATE { self.disturb(since.at, now.at, change) } else { self.note(change) }
+            if gap > LATE { self.extend_episode(since.at, now.at, change) } else { self.note(change) }
         }
     }
 
@@ -175,7 +175,7 @@ impl WatchTally {
             self.note(|counts| counts.connection_gap = counts.connection_gap.max(gap));
         }
         if let Some((ended, took)) = reconnected {
-            self.disturb(ended, now.at, |counts| {
+            self.extend_episode(ended, now.at, |counts| {
                 counts.held.reconnects += 1;
                 counts.held.slowest_reconnect = counts.held.slowest_reconnect.max(took);
             });
@@ -187,7 +187,7 @@ impl WatchTally {
     pub(super) fn lost(&mut self, count: u64, from: Duration, now: Duration) {
         if count > 0 {
             let waited = self.moment(now).since(self.moment(from));
-            self.disturb(from, now, |counts| {
+            self.extend_episode(from, now, |counts| {
                 counts.heartbeats.lost += count;
                 counts.heartbeats.slowest = counts.heartbeats.slowest.max(waited);
             });
@@ -197,7 +197,7 @@ impl WatchTally {
     /// A held connection ended that had answered.
     pub(super) fn ended(&mut self, slot: usize, how: HeldEnd, at: Duration) {
         self.slots[slot].ended = Some(self.moment(at));
-        self.disturb(at, at, |counts| match how {
+        self.extend_episode(at, at, |counts| match how {
             HeldEnd::Reset => counts.held.reset += 1,
             HeldEnd::Closed => counts.held.closed += 1,
             HeldEnd::Silent => counts.held.silent += 1,
@@ -218,7 +218,7 @@ impl WatchTally {
         let change = |counts: &mut WatchCounts| row.of(counts).ended(outcome);
         match outcome {
             ConnectOutcome::Served | ConnectOutcome::OwnFailure => self.note(change),
-            _ => self.disturb(at, at, change),
+            _ => self.extend_episode(at, at, change),
         }
         if matches!(outcome, ConnectOutcome::Failed | ConnectOutcome::OwnFailure) {
             self.failure = self.failure.take().or(failure);
@@ -226,7 +226,7 @@ impl WatchTally {
     }
 
     /// A new connection that was planned for `planned` was served.
-    pub(super) fn served_anew(&mut self, planned: Duration, at: Duration) {
+    pub(super) fn new_connection_served(&mut self, planned: Duration, at: Duration) {
         self.tried(ConnectRow::New, ConnectOutcome::Served, None, at);
         let now = self.moment(at);
         let took = now.since(self.moment(planned));
@@ -235,7 +235,7 @@ impl WatchTally {
             counts.slowest_new = counts.slowest_new.max(took);
         };
         if took > LATE {
-            self.disturb(planned, at, change)
+            self.extend_episode(planned, at, change)
         } else {
             self.note(change)
         }
@@ -261,7 +261,7 @@ impl WatchTally {
         let now = self.moment(at);
         if let Some((since, gap)) = self.gap.so_far(now) {
             let change = |counts: &mut WatchCounts| counts.gap = counts.gap.max(gap);
-            if gap > LATE { self.disturb(since.at, at, change) } else { self.note(change) }
+            if gap > LATE { self.extend_episode(since.at, at, change) } else { self.note(change) }
         }
         let of_slots = self.slots.iter().filter_map(|slot| slot.gap.so_far(now));
         let longest = of_slots.map(|(_, gap)| gap).max().unwrap_or_default();
@@ -400,10 +400,10 @@ mod tests {
     fn a_new_connection_that_is_served_ends_the_gap() {
         let mut tally = WatchTally::new(1);
         tally.due(0, tally.moment(ms(200)));
-        tally.served_anew(ms(400), ms(600));
+        tally.new_connection_served(ms(400), ms(600));
         tally.due(0, tally.moment(ms(700)));
         tally.tried(ConnectRow::New, ConnectOutcome::Refused, None, ms(800));
-        tally.served_anew(ms(800), ms(900));
+        tally.new_connection_served(ms(800), ms(900));
         let record = tally.finish(ms(900));
         assert_eq!((record.total.gap, record.total.connection_gap), (ms(400), ms(700)));
     }
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn a_new_connection_that_is_served_late_is_an_event_and_not_clean() {
         let mut tally = WatchTally::new(1);
-        tally.served_anew(ms(100), ms(1600));
+        tally.new_connection_served(ms(100), ms(1600));
         let record = tally.finish(ms(3000));
         assert_eq!((record.total.late_new, record.total.slowest_new), (1, ms(1500)));
         assert!(!record.total.is_clean());

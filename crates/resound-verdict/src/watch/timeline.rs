@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::counts::WatchCounts;
 
-/// Without anything new for so long, an episode is over.
+/// An episode ends after this long without an event.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// A time in which something went wrong, from the first event to the last, without a quiet second
@@ -33,7 +33,7 @@ impl WatchTimeline {
     const MOST: usize = 1000;
 
     /// Something went wrong between these two times.
-    pub(super) fn disturb(&mut self, from: Duration, to: Duration) {
+    pub(super) fn extend_episode(&mut self, from: Duration, to: Duration) {
         let open = self.open.get_or_insert(WatchEpisode { from, to, ..WatchEpisode::default() });
         open.from = open.from.min(from);
         open.to = open.to.max(to);
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn events_close_to_each_other_are_one_episode() {
         let mut timeline = WatchTimeline::default();
-        timeline.disturb(ms(1000), ms(1500));
+        timeline.extend_episode(ms(1000), ms(1500));
         timeline.settle(ms(2400));
-        timeline.disturb(ms(800), ms(2400));
+        timeline.extend_episode(ms(800), ms(2400));
         timeline.settle(ms(3300));
         assert!(timeline.ended.is_empty());
         timeline.settle(ms(3400));
@@ -87,7 +87,7 @@ mod tests {
     fn their_number_is_bounded() {
         let mut timeline = WatchTimeline::default();
         for n in 0..1010 {
-            timeline.disturb(ms(n), ms(n));
+            timeline.extend_episode(ms(n), ms(n));
             timeline.end();
         }
         assert_eq!((timeline.ended.len(), timeline.more), (WatchTimeline::MOST, 10));

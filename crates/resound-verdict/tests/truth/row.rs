@@ -89,7 +89,7 @@ impl Row {
 }
 
 /// The far end is not met: of the addresses nothing is known.
-pub(crate) const UNMET: &str = "unmet";
+pub(crate) const UNMET: &str = "unreached";
 
 /// A defect that leaves enough of a connection to show the relay.
 pub(crate) const fn row(faults: &'static str, found: &'static [&'static str]) -> Row {

@@ -77,7 +77,7 @@ pub(crate) struct RateLimitedLog {
 const MOST_IN_A_ROW: u32 = 64;
 
 impl RateLimitedLog {
-    pub(crate) fn went_well(&mut self) {
+    pub(crate) fn record_success(&mut self) {
         self.in_a_row = 0;
     }
 
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(waits, 10);
         for _ in 0..640 {
             assert!(!log.must_wait(&gone, 0));
-            log.went_well();
+            log.record_success();
         }
         assert!(log.must_wait(&io::ErrorKind::OutOfMemory.into(), 0));
     }

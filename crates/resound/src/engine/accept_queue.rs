@@ -90,7 +90,7 @@ impl AcceptQueue {
 
     /// Queues an accepted socket, if its peer is allowed to connect, or resets it.
     pub(crate) fn push(&mut self, socket: Socket, peer: Endpoint) {
-        self.rest.log.went_well();
+        self.rest.log.record_success();
         self.rest.admit(socket, peer);
     }
 

@@ -21,9 +21,9 @@ use crate::error::Error;
 /// A plan of each worker ([`DialPlan`]) decides which target to dial, and when, and makes the
 /// services. [`Dialer::start`] starts it.
 ///
-/// A dialer is for measuring times: other than a server it reads [`Cx::now`](crate::Cx::now) anew
-/// for each event, and keeps a deadline of [`Cx::wake_at`](crate::Cx::wake_at) to less than a tenth
-/// of a millisecond, as far as the system wakes its threads in time.
+/// A dialer measures times: unlike a server, it reads [`Cx::now`](crate::Cx::now) anew for each
+/// event, and keeps a deadline of [`Cx::wake_at`](crate::Cx::wake_at) to less than a tenth of a
+/// millisecond, as far as the system wakes its threads in time.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

@@ -52,14 +52,14 @@ impl DriverContext {
 /// One connection: its state machine, the output that waits, and the order of its end.
 ///
 /// After each event an engine sends what the event has produced, with [`Driver::send`] or from the
-/// memory where it lies, and calls [`Driver::obey`].
+/// memory where it lies, and calls [`Driver::apply_action`].
 // In this order in memory: what each event needs is next to the front of `Conn`.
 #[repr(C)]
 pub(crate) struct Driver {
     then: Then,
     fin_sent: bool,
     /// The socket takes no more, and what arrived before is still to be read.
-    broken: bool,
+    is_reset_by_peer: bool,
     barrier: DrainBarrier,
     /// The number of its listener: what is counted is counted there.
     listener: u16,
@@ -76,7 +76,7 @@ impl Driver {
         Self {
             then: Then::Go,
             fin_sent: false,
-            broken: false,
+            is_reset_by_peer: false,
             barrier: DrainBarrier::default(),
             listener,
             alarm: None,
@@ -173,23 +173,24 @@ impl Driver {
         self.then == Then::Reset
     }
 
-    /// Sends nothing more. A relay still passes on what the peer has sent before its reset.
-    pub(crate) fn break_off(&mut self, cx: &mut DriverContext) {
+    /// Handles a reset by the peer: drops the output and sends no FIN. A relay still forwards the
+    /// bytes that the peer sent before its reset.
+    pub(crate) fn handle_peer_reset(&mut self, cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
         // No FIN either.
-        (self.broken, self.fin_sent) = (true, true);
+        (self.is_reset_by_peer, self.fin_sent) = (true, true);
         self.queue = Queue::default();
-        let action = self.conn.broken(cx.now, &mut cx.out, &mut cx.recorder);
+        let action = self.conn.reset_by_peer(cx.now, &mut cx.out, &mut cx.recorder);
         self.note(action);
         cx.clear_output();
     }
 
     #[inline]
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken
+    pub(crate) fn is_reset_by_peer(&self) -> bool {
+        self.is_reset_by_peer
     }
 
-    /// Returns whether more input may be delivered, now or behind a pause.
+    /// Returns whether more input may be delivered, now or after a pause.
     pub(crate) fn may_read(&self) -> bool {
         self.conn.wants_read() || self.conn.is_paused()
     }
@@ -263,7 +264,7 @@ impl Driver {
     /// Does the last action as far as that is possible now: a FIN leaves once, behind all bytes.
     /// Returns whether the service waits for a [report](Driver::report_socket).
     #[inline]
-    pub(crate) fn obey<'s>(
+    pub(crate) fn apply_action<'s>(
         &mut self,
         send_in_flight: bool,
         socket: impl Fn() -> SockRef<'s>,
@@ -280,7 +281,7 @@ impl Driver {
         match self.then {
             // A service that closes in the call in which it asks for a report has its report first.
             Then::Close if wants_report => {}
-            Then::Close if self.broken => return ControlFlow::Break(Err(CloseReason::Reset)),
+            Then::Close if self.is_reset_by_peer => return ControlFlow::Break(Err(CloseReason::Reset)),
             Then::Close => {
                 self.end_in_order(&socket());
                 return ControlFlow::Break(Ok(()));
@@ -437,7 +438,7 @@ impl Driver {
         if end.is_err() || self.conn.is_unfinished() {
             self.abandon(end, socket, cx);
         }
-        // What is unread by then decides what a close does.
+        // Unread input at this point decides whether the close sends a FIN or a RST.
         if cx.recorder.wants_steps() {
             let step = SocketStep::Closing { failure: end.err(), resets: resets_on_close(socket) };
             // The connection is over in any case.

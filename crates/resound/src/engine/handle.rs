@@ -160,7 +160,7 @@ impl Handle {
         self.shared.totals()
     }
 
-    /// Looks into it while it runs, without keeping it from ending.
+    /// An inspector of this server or dialer, which does not keep it running.
     #[must_use]
     pub fn inspector(&self) -> Inspector {
         let (control, shared, latch) = (Arc::clone(&self.control), Arc::clone(&self.shared), Arc::clone(&self.latch));

@@ -1,4 +1,4 @@
-//! [`Heartbeat`]: whether a worker's loop turns, and how late it is.
+//! [`Heartbeat`]: whether a worker's event loop responds, and how long that takes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};

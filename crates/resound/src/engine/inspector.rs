@@ -13,9 +13,9 @@ use super::rows::{RowBatch, RowRequest};
 use super::shared::{EngineControl, Latch, Shared};
 use crate::metrics::{HandshakeTimes, Totals};
 
-/// Looks into a running server or dialer, from any thread. It reads what the workers count in any
-/// case, and asks them only when it is called. Other than a [`Handle`](super::Handle) it stops
-/// nothing when it is dropped.
+/// Reads the state of a running server or dialer, from any thread. It reads counters that the
+/// workers keep anyway, and queries workers only when it is called. Unlike a
+/// [`Handle`](super::Handle), it stops nothing when it is dropped.
 #[derive(Clone)]
 pub struct Inspector {
     pub(super) control: Arc<dyn EngineControl>,
@@ -92,8 +92,8 @@ impl Inspector {
         of_worker.filter(move |(at, _)| all || *at == worker).map(|(_, counters)| counters)
     }
 
-    /// Asks each worker whether its loop turns, unless it has left the last question without an
-    /// answer. It answers soon: [`Inspector::heartbeats`].
+    /// Sends a heartbeat request to each worker that has answered the previous one.
+    /// [`Inspector::heartbeats`] has the answers.
     pub fn ask(&self) {
         self.control.ask(Instant::now());
     }

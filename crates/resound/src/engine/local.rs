@@ -65,7 +65,7 @@ pub(crate) struct LocalWakes {
 }
 
 impl LocalWakes {
-    /// Wakes a connection soon, behind the events that the worker handles now.
+    /// Wakes a connection after the events that the worker is handling.
     pub(crate) fn wake(&self, conn: ConnId) {
         self.woken.borrow_mut().push(conn);
     }

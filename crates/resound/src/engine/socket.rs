@@ -246,7 +246,7 @@ fn no_user_timeout(socket: &SockRef<'_>) {
 }
 
 /// Returns whether the peer has reset a TCP connection on which this end has sent no FIN. The
-/// system reports a reset once: if a send has met it, a read returns the same as behind a FIN.
+/// system reports a reset once: if a send has met it, a read returns the same as after a FIN.
 #[cfg(target_os = "linux")]
 pub(crate) fn was_reset(socket: &SockRef<'_>) -> bool {
     // TCP_CLOSE of the kernel's net/tcp_states.h; behind the peer's FIN it would be TCP_CLOSE_WAIT.

@@ -73,7 +73,7 @@ impl Stream {
     ///
     /// # Errors
     /// The error of the connection. If TLS fails,
-    /// [`TlsFailure::behind`](crate::tls::TlsFailure::behind) returns how. A stream that has TLS
+    /// [`TlsFailure::of_io`](crate::tls::TlsFailure::of_io) returns how. A stream that has TLS
     /// already fails with [`io::ErrorKind::InvalidInput`].
     pub async fn secure(self, client: &TlsClient) -> io::Result<Self> {
         let Layer::Plain(plain) = self.0 else {

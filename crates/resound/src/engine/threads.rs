@@ -41,8 +41,8 @@ use self::blocking::TICK;
 use self::control::{AcceptCommand, STACK, Signals, spawn};
 use self::conversation::converse;
 
-/// How often a thread without a connection looks whether the server has ended.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a thread without a connection checks whether the server has ended.
+const END_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The engine, as its handle reaches it.
 struct ThreadSet {
@@ -212,7 +212,7 @@ impl BlockingAcceptor {
                 let server = Arc::downgrade(&running);
                 drop(running);
                 if signals.drain.begun() {
-                    outlast(&server);
+                    sleep_until_server_ends(&server);
                 }
             };
             if let Err(error) = spawn("resound-conn", Some(STACK), serve) {
@@ -240,9 +240,9 @@ impl BlockingAcceptor {
 /// Keeps a thread that a drain has left without a connection until the server has ended. Threads
 /// that end give their stacks back one at a time, and where there are thousands, those that still
 /// serve would wait for the same locks.
-fn outlast(server: &Weak<RunGuard>) {
+fn sleep_until_server_ends(server: &Weak<RunGuard>) {
     while server.strong_count() > 0 {
-        thread::sleep(LOOK);
+        thread::sleep(END_POLL_INTERVAL);
     }
 }
 

@@ -21,7 +21,7 @@ use super::rows::RowRequest;
 use super::shared::{EngineControl, ListenReport, RunGuard, Shared};
 
 /// How long the connections of the other workers may take to end after a worker has failed.
-const LAST_ANSWERS: Duration = Duration::from_secs(10);
+const FAILED_WORKER_DRAIN: Duration = Duration::from_secs(10);
 
 /// A message to a worker from another thread.
 pub(crate) enum WorkerCommand {
@@ -268,7 +268,7 @@ impl<A: WorkerAlert> Drop for WorkerGuard<A> {
         self.inbox().close();
         if !self.in_order {
             self.set.shared.drains.store(true, Relaxed);
-            self.set.drain_all(Instant::now() + LAST_ANSWERS);
+            self.set.drain_all(Instant::now() + FAILED_WORKER_DRAIN);
             self.report(Err(io::Error::other("a worker has panicked")));
         }
     }

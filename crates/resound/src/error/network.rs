@@ -42,7 +42,7 @@ impl FailureClass {
             E::HostUnreachable | E::NetworkUnreachable | E::NetworkDown | E::AddrNotAvailable => Self::Unreachable,
             E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::NotConnected => Self::Reset,
             E::UnexpectedEof => Self::Eof,
-            _ => return TlsFailure::behind(error).map(|_| Self::Tls),
+            _ => return TlsFailure::of_io(error).map(|_| Self::Tls),
         })
     }
 

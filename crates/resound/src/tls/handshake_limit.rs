@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use resound_proto::HandshakePlace;
+use resound_proto::HandshakePermit;
 
 /// Counts the handshakes of one server. Handshakes above the limit wait in the order of their
 /// arrival.
@@ -45,7 +45,7 @@ pub(crate) struct QueuedHandshake {
     ticket: Option<u64>,
 }
 
-impl HandshakePlace for QueuedHandshake {
+impl HandshakePermit for QueuedHandshake {
     /// A handshake near the head of the queue is asked to come back sooner.
     fn is_granted(&mut self) -> Result<(), Duration> {
         let Some(ticket) = self.ticket else { return Ok(()) };

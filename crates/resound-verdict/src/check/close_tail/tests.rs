@@ -1,22 +1,22 @@
 use super::*;
 
-fn good() -> Tried<()> {
-    Tried { result: Ok(()), far: None }
+fn good() -> TryOutcome<()> {
+    TryOutcome { result: Ok(()), far: None }
 }
 
-fn bad(symptom: Symptom) -> Tried<()> {
-    Tried { result: Err(symptom), far: None }
+fn bad(symptom: Symptom) -> TryOutcome<()> {
+    TryOutcome { result: Err(symptom), far: None }
 }
 
-fn cut() -> Tried<()> {
+fn cut() -> TryOutcome<()> {
     bad(ended("the far end's", StreamEnd::Fin, 3, 10).unwrap_err())
 }
 
-fn reset() -> Tried<()> {
+fn reset() -> TryOutcome<()> {
     bad(Symptom::Reset { sent: 0, received: 3 })
 }
 
-fn verdict(tries: &[Tried<()>], control: &[Tried<()>]) -> CheckVerdict {
+fn verdict(tries: &[TryOutcome<()>], control: &[TryOutcome<()>]) -> CheckVerdict {
     judged(PathDirection::In, tries, control).verdict
 }
 
@@ -56,7 +56,7 @@ fn ends_are_told_apart() {
 
 #[test]
 fn the_worse_direction_is_told() {
-    let report = |direction, tries: &[Tried<()>]| judged(direction, tries, &vec![good(); 3]);
+    let report = |direction, tries: &[TryOutcome<()>]| judged(direction, tries, &vec![good(); 3]);
     let bad_out = merged(report(PathDirection::Out, &vec![cut(); 3]), report(PathDirection::In, &vec![good(); 3]));
     assert_eq!((bad_out.verdict, bad_out.direction), (CheckVerdict::Fail, Some(PathDirection::Out)));
     assert_eq!((bad_out.ok, bad_out.tries), (3, 6));

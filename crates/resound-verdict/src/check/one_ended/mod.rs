@@ -11,8 +11,8 @@ use super::integrity::amount;
 use crate::place::{PathEnd, Special};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, TriesJudgement, all};
-use returning::{EchoPace, LINE, Returning};
+use crate::tries::{TRIES, TriesJudgement, TryOutcome, all};
+use returning::{EchoConnection, EchoPace, LINE};
 
 /// Lines of a transfer: 256 KiB.
 const LINES: u64 = 4096;
@@ -49,17 +49,21 @@ struct OneEnd<'a> {
 
 impl OneEnd<'_> {
     /// One try on a connection of its own.
-    async fn once<M>(&self, special: Special, act: impl AsyncFnOnce(&mut Returning) -> Result<M, Symptom>) -> Tried<M> {
+    async fn once<M>(
+        &self,
+        special: Special,
+        act: impl AsyncFnOnce(&mut EchoConnection) -> Result<M, Symptom>,
+    ) -> TryOutcome<M> {
         let tried = async {
-            let mut returning = Returning::begin(self.end, self.kind, special).await?;
+            let mut returning = EchoConnection::begin(self.end, self.kind, special).await?;
             act(&mut returning).await
         };
-        Tried { result: tried.await, far: None }
+        TryOutcome { result: tried.await, far: None }
     }
 
-    async fn transfers(&self, special: Special, count: u64, pace: EchoPace) -> Vec<Tried<Duration>> {
+    async fn transfers(&self, special: Special, count: u64, pace: EchoPace) -> Vec<TryOutcome<Duration>> {
         let one = || {
-            self.once(special, async move |returning: &mut Returning| {
+            self.once(special, async move |returning: &mut EchoConnection| {
                 let start = Instant::now();
                 returning.exchange(count, pace).await?;
                 Ok(start.elapsed())
@@ -69,9 +73,11 @@ impl OneEnd<'_> {
     }
 
     /// One line there and back.
-    async fn lines(&self) -> Vec<Tried<()>> {
+    async fn lines(&self) -> Vec<TryOutcome<()>> {
         let one = || {
-            self.once(Special::default(), async |returning: &mut Returning| returning.exchange(1, EchoPace::FREE).await)
+            self.once(Special::default(), async |returning: &mut EchoConnection| {
+                returning.exchange(1, EchoPace::FREE).await
+            })
         };
         all((0..TRIES).map(|_| one())).await
     }
@@ -98,7 +104,7 @@ impl Transfer {
     }
 
     /// What fails here is worded as the server's or the path's.
-    fn judged(&self, tries: &[Tried<Duration>], control: (&str, &[Tried<()>])) -> CheckReport {
+    fn judged(&self, tries: &[TryOutcome<Duration>], control: (&str, &[TryOutcome<()>])) -> CheckReport {
         TriesJudgement { id: self.id, tries, control: Some(control) }.report(
             |good| {
                 let fastest = good.iter().map(|time| time.as_secs_f64()).fold(f64::MAX, f64::min);
@@ -154,12 +160,12 @@ async fn transfers(one: &OneEnd<'_>, wants: &impl Fn(CheckId) -> bool, add: &mut
 
 async fn half_close_out(one: &OneEnd<'_>) -> CheckReport {
     let finish = |count| {
-        one.once(Special::default(), async move |returning: &mut Returning| returning.finish_behind(count).await)
+        one.once(Special::default(), async move |returning: &mut EchoConnection| returning.finish_behind(count).await)
     };
     let tries = all(BEFORE_FIN.map(finish)).await;
     let is_clean = tries.iter().all(|tried| tried.result.is_ok());
     let control = all(BEFORE_FIN.iter().filter(|_| !is_clean).map(|&count| {
-        let act = async move |returning: &mut Returning| returning.exchange(count, EchoPace::FREE).await;
+        let act = async move |returning: &mut EchoConnection| returning.exchange(count, EchoPace::FREE).await;
         one.once(Special::default(), act)
     }))
     .await;
@@ -180,7 +186,7 @@ fn behind_fin(symptom: &Symptom) -> Option<String> {
     }
 }
 
-fn half_close(tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
+fn half_close(tries: &[TryOutcome<()>], control: &[TryOutcome<()>]) -> CheckReport {
     let id = CheckId::HalfCloseOut;
     let mut report = TriesJudgement { id, tries, control: Some(("the same bytes without a FIN", control)) }.report(
         |_| CheckReport::new(id, CheckVerdict::Pass, "all came back after this end's FIN"),
@@ -193,7 +199,8 @@ fn half_close(tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
         },
     );
     // A lost packet does not end a stream in order, so chance is no explanation.
-    let is_ended = |tried: &Tried<()>| tried.symptom().is_none_or(|symptom| matches!(symptom, Symptom::Closed { .. }));
+    let is_ended =
+        |tried: &TryOutcome<()>| tried.symptom().is_none_or(|symptom| matches!(symptom, Symptom::Closed { .. }));
     if report.verdict == CheckVerdict::Flaky && tries.iter().all(is_ended) {
         report.verdict = CheckVerdict::Warn;
         report = report.saw("what had come back before that FIN arrived came through: the two race");
@@ -211,7 +218,9 @@ fn half_close(tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
 async fn mtu(one: &OneEnd<'_>) -> ([CheckReport; 2], Option<u16>) {
     let with = |max_segment| {
         let special = Special { max_segment, ..Special::default() };
-        one.once(special, async |returning: &mut Returning| returning.exchange(1024, EchoPace::window(WINDOW)).await)
+        one.once(special, async |returning: &mut EchoConnection| {
+            returning.exchange(1024, EchoPace::window(WINDOW)).await
+        })
     };
     let tries = all((0..TRIES).map(|_| with(None))).await;
     if !tries.iter().all(|tried| matches!(tried.symptom(), Some(Symptom::Stalled { .. }))) {
@@ -233,7 +242,7 @@ fn is_acknowledged(symptom: &Symptom) -> Option<bool> {
 }
 
 /// `largest`: the largest MSS that passed, where the system's own does not.
-fn mtu_reports(tries: &[Tried<()>], control: &[Tried<()>], largest: Option<u16>) -> [CheckReport; 2] {
+fn mtu_reports(tries: &[TryOutcome<()>], control: &[TryOutcome<()>], largest: Option<u16>) -> [CheckReport; 2] {
     // Bytes that the far end's system has not acknowledged were lost on the way out.
     let is_out = |symptom: &Symptom| is_acknowledged(symptom) == Some(false);
     let is_back = |symptom: &Symptom| is_acknowledged(symptom) == Some(true);
@@ -270,7 +279,7 @@ async fn churn(one: &OneEnd<'_>) -> CheckReport {
         tries.extend(one.lines().await);
     }
     let took = start.elapsed();
-    let broken = tries.iter().find_map(Tried::symptom);
+    let broken = tries.iter().find_map(TryOutcome::symptom);
     let report = match broken {
         None => CheckReport::new(id, CheckVerdict::Pass, format!("{CHURN} connections in {}", elapsed(took)))
             .measure("connections", CHURN)
@@ -286,7 +295,7 @@ async fn churn(one: &OneEnd<'_>) -> CheckReport {
 async fn rtt(one: &OneEnd<'_>) -> CheckReport {
     let id = CheckId::Rtt;
     let tried = one
-        .once(Special::default(), async |returning: &mut Returning| {
+        .once(Special::default(), async |returning: &mut EchoConnection| {
             let mut times = Vec::new();
             for _ in 0..QUESTIONS {
                 let start = Instant::now();

@@ -1,4 +1,4 @@
-//! [`Returning`]: a connection to a server that sends back what it gets.
+//! [`EchoConnection`]: a connection to a server that sends back what it gets.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ impl EchoPace {
 }
 
 /// A connection to an echo, or to a server that puts a word before each line.
-pub(super) struct Returning {
+pub(super) struct EchoConnection {
     stream: Stream,
     prefix: &'static [u8],
     /// How much of a prefix has come, where it has begun.
@@ -73,7 +73,7 @@ fn lines(seed: u64, offset: u64, length: usize) -> Vec<u8> {
     out
 }
 
-impl Returning {
+impl EchoConnection {
     pub(super) async fn begin(end: &PathEnd, kind: FarKind, special: Special) -> Result<Self, Symptom> {
         let stream = end.reach(special).await?.stream;
         let prefix = if kind == FarKind::Reply { resound::Reply::PREFIX.as_bytes() } else { &[] };

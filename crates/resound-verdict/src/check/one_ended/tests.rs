@@ -1,7 +1,7 @@
 use super::*;
 
-fn tried<M>(result: Result<M, Symptom>) -> Tried<M> {
-    Tried { result, far: None }
+fn tried<M>(result: Result<M, Symptom>) -> TryOutcome<M> {
+    TryOutcome { result, far: None }
 }
 
 fn stalled(sent: u64, acknowledged: u64) -> Symptom {
@@ -17,7 +17,9 @@ fn a_transfer_fails_for_what_is_its_own() {
     let good = || tried(Ok(Duration::from_millis(1)));
     let bad = |symptom: Symptom| tried(Err(symptom));
     let line = [tried(Ok(()))];
-    let judge = |tries: &[Tried<Duration>], control: &[Tried<()>]| plain().judged(tries, ("one line", control)).verdict;
+    let judge = |tries: &[TryOutcome<Duration>], control: &[TryOutcome<()>]| {
+        plain().judged(tries, ("one line", control)).verdict
+    };
     let changed = || Symptom::Own("byte 1 came back changed".into());
     assert_eq!(judge(&[good(), good(), good()], &[]), CheckVerdict::Pass);
     assert_eq!(judge(&[bad(changed()), bad(changed()), bad(changed())], &line), CheckVerdict::Fail);

@@ -2,27 +2,31 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-fn good(is_provoked: bool, missing: u64) -> Tried<ArrivedReset> {
-    Tried { result: Ok(ArrivedReset { after: MS, is_provoked, missing }), far: None }
+fn good(is_provoked: bool, missing: u64) -> TryOutcome<ArrivedReset> {
+    TryOutcome { result: Ok(ArrivedReset { after: MS, is_provoked, missing }), far: None }
 }
 
-fn bad<M>(symptom: Symptom) -> Tried<M> {
-    Tried { result: Err(symptom), far: None }
+fn bad<M>(symptom: Symptom) -> TryOutcome<M> {
+    TryOutcome { result: Err(symptom), far: None }
 }
 
-fn own<M>() -> Tried<M> {
+fn own<M>() -> TryOutcome<M> {
     bad(Symptom::Own("the far end's RST never arrived".into()))
 }
 
-fn turned<M>() -> Tried<M> {
+fn turned<M>() -> TryOutcome<M> {
     bad(Symptom::Own(format!("the far end's {AS_A_FIN}")))
 }
 
-fn holds() -> Vec<Tried<()>> {
-    vec![Tried { result: Ok(()), far: None }; 3]
+fn holds() -> Vec<TryOutcome<()>> {
+    vec![TryOutcome { result: Ok(()), far: None }; 3]
 }
 
-fn verdict(tries: &[Tried<ArrivedReset>], tails: &[Tried<ArrivedReset>], control: &[Tried<()>]) -> CheckVerdict {
+fn verdict(
+    tries: &[TryOutcome<ArrivedReset>],
+    tails: &[TryOutcome<ArrivedReset>],
+    control: &[TryOutcome<()>],
+) -> CheckVerdict {
     let report = judged(PathDirection::In, [tries, tails], [control, &holds()]);
     if report.verdict == CheckVerdict::Fail {
         assert_eq!(report.direction, Some(PathDirection::In));

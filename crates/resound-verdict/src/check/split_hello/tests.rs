@@ -1,7 +1,7 @@
 use super::*;
 
-fn tried(result: Result<usize, Symptom>) -> Tried<usize> {
-    Tried { result, far: None }
+fn tried(result: Result<usize, Symptom>) -> TryOutcome<usize> {
+    TryOutcome { result, far: None }
 }
 
 fn hellos(large: [Option<NoHello>; 3], split: Option<NoHello>, small: Option<NoHello>) -> SplitHellos {

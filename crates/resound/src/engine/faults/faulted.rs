@@ -66,7 +66,7 @@ impl FaultedService {
         }
     }
 
-    /// Lets everything pass that may, in both directions, and asks for the next turn.
+    /// Passes all bytes that may pass now, in both directions, and schedules the next turn.
     fn advance(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now();
         if self.faults.deadline().is_some_and(|at| at <= now) {
@@ -225,7 +225,7 @@ impl Service for FaultedService {
 
     /// The report is that of the client's own socket: the faults stand above it.
     fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
-        if cx.is_broken() {
+        if cx.is_reset_by_peer() {
             return self.inner.last_report(cx.now(), report);
         }
         self.inner.socket(report, &mut self.faults, cx);

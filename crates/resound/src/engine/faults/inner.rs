@@ -153,7 +153,8 @@ impl InnerConnection {
         self.next_turn = None;
         let mut left = TURN;
         self.pass(faults, cx, &mut left);
-        // Behind what has arrived. Once: a service may ask for a time that has come already.
+        // After the received bytes, and once per call: a service may ask for a time that has
+        // passed.
         if self.keep_time(faults, cx) {
             self.pass(faults, cx, &mut left);
         }
@@ -219,12 +220,12 @@ impl InnerConnection {
                 self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.sent(now, sent, out, observer));
             }
         }
-        self.obey(faults, cx);
+        self.apply_faults(faults, cx);
         portion
     }
 
     /// Ends as the last action said.
-    fn obey(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+    fn apply_faults(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         let (now, down) = (cx.now(), StreamDirection::Down);
         match self.then {
             Then::Go => {}

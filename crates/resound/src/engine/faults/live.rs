@@ -44,7 +44,7 @@ pub struct FaultSetting {
     pub spec: Arc<FaultSpec>,
 }
 
-/// What the faults say of a client.
+/// How the current faults treat a client.
 pub(crate) struct ClientFaults {
     pub(crate) faults: Option<Box<ConnectionFaults>>,
     pub(crate) admission: ClientAdmission,
@@ -52,7 +52,7 @@ pub(crate) struct ClientFaults {
 }
 
 impl ClientFaults {
-    /// Does anything happen to the client that would not without faults?
+    /// Whether any fault affects the client.
     pub(super) fn is_concerned(&self) -> bool {
         self.faults.is_some() || self.admission != ClientAdmission::Serve
     }

@@ -1,5 +1,5 @@
-//! Faults on purpose: those that hold ([`LiveFaults`]), closed listeners, and what a server does
-//! with a connection that suffers from them ([`FaultedService`](faulted::FaultedService)).
+//! Fault injection: those that hold ([`LiveFaults`]), closed listeners, and what a server does with
+//! a connection that suffers from them ([`FaultedService`](faulted::FaultedService)).
 
 mod closed_listeners;
 mod faulted;

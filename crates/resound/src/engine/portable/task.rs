@@ -99,7 +99,7 @@ impl ConnectionTask {
             if !self.driver.queue.is_empty() {
                 self.flush(cx, context)?;
             }
-            let wants_report = match self.driver.obey(false, || self.stream.socket(), &mut context.driver) {
+            let wants_report = match self.driver.apply_action(false, || self.stream.socket(), &mut context.driver) {
                 ControlFlow::Break(end) => return Poll::Ready(end),
                 ControlFlow::Continue(wants_report) => wants_report,
             };
@@ -114,12 +114,12 @@ impl ConnectionTask {
             }
             if self.driver.conn().wants_read() {
                 waits = self.read(cx, context)?.is_pending();
-            } else if !self.driver.is_broken() && self.stream.poll_failed(cx) {
+            } else if !self.driver.is_reset_by_peer() && self.stream.poll_failed(cx) {
                 waits = false;
                 self.fail(context)?;
             }
-            // Behind the read: what has arrived in time is not late because this end is. And once a
-            // turn: a service with deadlines faster than they can be met must still read.
+            // After the read, so that input which arrived in time does not count as late. Once per
+            // turn, so that a service with very short deadlines still reads.
             if self.is_due(cx, context) {
                 let may_be_late = waits || self.driver.conn().is_silence_due(context.driver.now);
                 if may_be_late && self.driver.conn().wants_read() && unread(&self.stream.socket()) > 0 {
@@ -156,7 +156,7 @@ impl ConnectionTask {
         let most = self.driver.conn().read_limit().min(WIRE).min(streak);
         let n = match self.stream.poll_read(cx, &mut context.wire[..most]) {
             // The error was reported to the send.
-            Poll::Ready(Ok(0)) if self.driver.is_broken() => return Err(CloseReason::Reset),
+            Poll::Ready(Ok(0)) if self.driver.is_reset_by_peer() => return Err(CloseReason::Reset),
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => return Ok(Poll::Ready(())),
             Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
@@ -193,7 +193,7 @@ impl ConnectionTask {
 
     /// Sends bytes and then the output.
     fn send_from(&mut self, bytes: &[u8], cx: &mut DriverContext) -> Result<(), CloseReason> {
-        if self.driver.is_broken() {
+        if self.driver.is_reset_by_peer() {
             drop(self.driver.take_shares());
             cx.clear_output();
             return Ok(());
@@ -239,7 +239,7 @@ impl ConnectionTask {
     fn fail(&mut self, context: &mut TaskContext) -> Result<(), CloseReason> {
         if self.worker.local.is_some() && self.driver.may_read() {
             // The error stays, for the read behind the last byte.
-            self.driver.break_off(&mut context.driver);
+            self.driver.handle_peer_reset(&mut context.driver);
             return Ok(());
         }
         self.stream.clear_failed();
@@ -251,7 +251,7 @@ impl ConnectionTask {
         if self.worker.local.is_none() || !self.driver.may_read() {
             return Err(reason);
         }
-        self.driver.break_off(cx);
+        self.driver.handle_peer_reset(cx);
         Ok(())
     }
 

@@ -145,7 +145,7 @@ impl<'a> WorkerLoop<'a> {
             tokio::select! {
                 () = self.guard.inbox().alert().notified() => {
                     for command in self.guard.inbox().take() {
-                        self.obey(command).await;
+                        self.handle_command(command).await;
                     }
                     if let Some(at) = self.deadline {
                         cut.as_mut().reset(at.into());
@@ -169,7 +169,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    async fn obey(&mut self, command: WorkerCommand) {
+    async fn handle_command(&mut self, command: WorkerCommand) {
         match command {
             WorkerCommand::Listen(listeners, report) => {
                 report(self.listen(listeners));

@@ -56,7 +56,7 @@ impl PairSide {
         }
         let is_late = state.late_until.is_some();
         let from = state.from(self.end);
-        let paused = (!faults.wants_input(self.end.sends()) && !from.is_broken) || is_late;
+        let paused = (!faults.wants_input(self.end.sends()) && !from.was_reset) || is_late;
         from.paused = paused;
         cx.pause(paused);
         if let Some(at) = faults.deadline() {
@@ -107,13 +107,13 @@ fn send(faults: &mut ConnectionFaults, towards: &mut RelayDirection, end: RelayE
         let polled = faults.poll(cx.now(), end.receives(), room, &mut out);
         towards.more = polled.more;
         // What an end that is broken gets is lost.
-        towards.report.bytes += if towards.is_broken { 0 } else { out.len() as u64 };
+        towards.report.bytes += if towards.was_reset { 0 } else { out.len() as u64 };
         cx.send(&out);
         match polled.end {
             End::Open => {}
             End::Silent => cx.drop_input(),
             End::HalfClose => {
-                towards.report.fin = !towards.is_broken;
+                towards.report.fin = !towards.was_reset;
                 cx.finish();
             }
             End::Close => {

@@ -74,9 +74,9 @@ pub(super) struct RelayDirection {
     pub(super) more: bool,
     /// The receiver is on the worker's list.
     pub(super) woken: bool,
-    /// The receiver takes nothing more: its peer has reset the connection. What still comes for it
-    /// is dropped, as behind the end of a connection.
-    pub(super) is_broken: bool,
+    /// The receiver takes nothing more: its peer has reset the connection. Later bytes for it are
+    /// dropped, as after the end of a connection.
+    pub(super) was_reset: bool,
 }
 
 impl RelayDirection {
@@ -96,8 +96,8 @@ impl RelayDirection {
     }
 
     /// The receiver takes nothing more, so the sender does not wait for it.
-    pub(super) fn break_off(&mut self) {
-        (self.is_broken, self.paused, self.in_flight) = (true, false, 0);
+    pub(super) fn handle_peer_reset(&mut self) {
+        (self.was_reset, self.paused, self.in_flight) = (true, false, 0);
         self.queue = Vec::new();
     }
 
@@ -168,8 +168,8 @@ impl PairState {
             RelayEnd::Client => self.client_closed = true,
             RelayEnd::Target => self.target_closed = true,
         }
-        let is_broken = self.towards(end).is_broken;
-        if self.from(end).is_broken && !is_broken {
+        let was_reset = self.towards(end).was_reset;
+        if self.from(end).was_reset && !was_reset {
             // The reset of the other end came first.
             self.ended.get_or_insert((end.other(), CloseReason::Reset));
         } else if why != CloseReason::Finished {

@@ -27,11 +27,11 @@ impl PairSide {
     /// other end must take its last bytes soon.
     fn note_resets(&self, cx: &mut Cx<'_>) {
         let state = &mut *self.pair.state.borrow_mut();
-        if cx.is_broken() && !state.towards(self.end).is_broken {
-            state.towards(self.end).break_off();
+        if cx.is_reset_by_peer() && !state.towards(self.end).was_reset {
+            state.towards(self.end).handle_peer_reset();
             self.wake_other(state);
         }
-        if state.from(self.end).is_broken {
+        if state.from(self.end).was_reset {
             cx.limit_delivery();
         }
     }
@@ -70,7 +70,7 @@ impl PairSide {
         direction.in_flight = cx.unsent();
         if is_cut {
             cx.reset_after_delivery();
-        } else if direction.fin && !direction.is_broken {
+        } else if direction.fin && !direction.was_reset {
             direction.report.fin = true;
             cx.finish();
         }
@@ -186,7 +186,7 @@ impl Service for PairSide {
     }
 
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
-        if self.pair.state.borrow_mut().from(self.end).is_broken {
+        if self.pair.state.borrow_mut().from(self.end).was_reset {
             return;
         }
         if self.through_faults(cx, |faults, now, sends| faults.received(now, sends, bytes)) {

@@ -96,8 +96,8 @@ impl BlockingConversation<'_> {
         loop {
             // Send what the last event has produced.
             self.send(echo)?;
-            // Then obey: half-close, close or reset.
-            let wants_report = match self.driver.obey(false, || SockRef::from(self.socket), self.context) {
+            // Then apply the action: half-close, close or reset.
+            let wants_report = match self.driver.apply_action(false, || SockRef::from(self.socket), self.context) {
                 ControlFlow::Break(end) => return end,
                 ControlFlow::Continue(wants_report) => wants_report,
             };
@@ -167,9 +167,9 @@ impl BlockingConversation<'_> {
 
     /// Lets the connection act if its deadline has passed. Returns whether it did.
     ///
-    /// The socket comes first: what has arrived in time is not late because this end is. And it is
-    /// checked between two deadlines: a service with deadlines faster than they can be met must
-    /// still read.
+    /// The socket comes first: input that arrived before the deadline must not count as late
+    /// because this thread was. And it is checked between two deadlines: a service with deadlines
+    /// faster than they can be met must still read.
     fn take_deadline(&mut self) -> bool {
         let (now, socket) = (self.context.now, SockRef::from(self.socket));
         if !self.socket_checked || !self.driver.is_due(now) {

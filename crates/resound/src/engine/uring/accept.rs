@@ -16,7 +16,7 @@ use crate::engine::sys::Ring;
 
 /// With fewer free places than this, connections are accepted one by one. Otherwise too many would
 /// wait here for a place.
-const AMPLE: usize = 2 * BACKLOG as usize;
+const MULTISHOT_MIN_FREE: usize = 2 * BACKLOG as usize;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AcceptState {
@@ -91,13 +91,13 @@ impl RingAcceptor {
             }
             self.not_before = None;
         }
-        let ample = self.queue.limit().left() >= AMPLE;
+        let has_room = self.queue.limit().left() >= MULTISHOT_MIN_FREE;
         match self.state {
             AcceptState::Idle => {
-                self.state = if ample { AcceptState::Multishot } else { AcceptState::SingleShot };
-                ring.accept(self.number, self.queue.listener().socket().as_fd(), ample);
+                self.state = if has_room { AcceptState::Multishot } else { AcceptState::SingleShot };
+                ring.accept(self.number, self.queue.listener().socket().as_fd(), has_room);
             }
-            AcceptState::Multishot if !ample => self.cancel(ring),
+            AcceptState::Multishot if !has_room => self.cancel(ring),
             _ => {}
         }
         None

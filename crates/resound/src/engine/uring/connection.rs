@@ -28,7 +28,7 @@ use crate::engine::timestamps;
 /// A receive or a send that fails this often in a row, with errors that pass, fails for good.
 const MOST_FAILURES: u8 = 100;
 /// Receives of small messages that share a buffer.
-pub(super) const FED_PER_BUFFER: usize = 4;
+pub(super) const RECEIVES_PER_BUFFER: usize = 4;
 /// One read of a connection that reads by itself.
 const WIRE: usize = 64 * 1024;
 
@@ -44,7 +44,7 @@ enum Send {
 
 /// A deadline that has passed, where input has arrived in time: the input comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PutOff {
+enum DeadlineDeferral {
     No,
     /// Until the receive has brought something. The kernel completes a few receives in each call,
     /// so this may take many of them.
@@ -61,7 +61,7 @@ pub(super) struct RingConn {
     /// Over, and waiting for its last completions.
     over: bool,
     failures: u8,
-    put_off: PutOff,
+    deferral: DeadlineDeferral,
     // Closed before the permit is returned: its next owner may need the descriptor.
     socket: Socket,
     input: RingInput,
@@ -88,7 +88,7 @@ impl RingConn {
             send: Send::Idle,
             over: false,
             failures: 0,
-            put_off: PutOff::No,
+            deferral: DeadlineDeferral::No,
             socket,
             input,
             driver,
@@ -100,9 +100,9 @@ impl RingConn {
         self.driver.conn().info().id
     }
 
-    /// The share of a buffer that its next receive takes, in [`FED_PER_BUFFER`]ths.
+    /// The share of a buffer that its next receive takes, in [`RECEIVES_PER_BUFFER`]ths.
     pub(super) fn buffer_share(&self) -> usize {
-        if self.input.is_bulk() || self.send == Send::Wait { FED_PER_BUFFER } else { 1 }
+        if self.input.is_bulk() || self.send == Send::Wait { RECEIVES_PER_BUFFER } else { 1 }
     }
 
     /// The connection as it is now.
@@ -150,7 +150,7 @@ impl RingConn {
                 }
             }
             // The reset was reported to the send, whose completion may follow this one.
-            (0, _) if self.driver.is_broken() || self.is_reset_in_a_send() => {
+            (0, _) if self.driver.is_reset_by_peer() || self.is_reset_in_a_send() => {
                 return self.receive_failed(libc::ECONNRESET, context);
             }
             (0, _) => {
@@ -228,13 +228,13 @@ impl RingConn {
 
     fn input_arrived(&mut self) {
         self.failures = 0;
-        if self.put_off == PutOff::Waiting {
-            self.put_off = PutOff::Over;
+        if self.deferral == DeadlineDeferral::Waiting {
+            self.deferral = DeadlineDeferral::Over;
         }
     }
 
     /// There are buffers again.
-    pub(super) fn fed(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+    pub(super) fn buffers_available(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         if self.input.receive == Receive::Starved {
             self.input.receive = Receive::Idle;
         }
@@ -295,9 +295,14 @@ impl RingConn {
                 self.set_alarm(Some(now + Duration::from_millis(1)), context);
                 return ConnectionFlow::Continue(());
             }
-            if self.put_off != PutOff::Over && self.input.may_bring() && conn.wants_read() && unread(&socket) > 0 {
-                // What has arrived in time is not late because this end is.
-                self.put_off = PutOff::Waiting;
+            if self.deferral != DeadlineDeferral::Over
+                && self.input.may_bring()
+                && conn.wants_read()
+                && unread(&socket) > 0
+            {
+                // Input that arrived before the deadline must not count as late because this worker
+                // was.
+                self.deferral = DeadlineDeferral::Waiting;
                 // Not at this very instant, with which the worker may still be busy.
                 self.set_alarm(Some(now + Duration::from_nanos(1)), context);
                 return ConnectionFlow::Continue(());
@@ -305,7 +310,7 @@ impl RingConn {
             self.driver.timed_out(&socket, &mut context.driver);
             self.send_output(context);
         }
-        self.put_off = PutOff::No;
+        self.deferral = DeadlineDeferral::No;
         self.advance(context)
     }
 
@@ -353,7 +358,7 @@ impl RingConn {
     fn advance(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         loop {
             let (is_sending, socket) = (self.send != Send::Idle, || SockRef::from(&self.socket));
-            let wants_report = self.driver.obey(is_sending, socket, &mut context.driver)?;
+            let wants_report = self.driver.apply_action(is_sending, socket, &mut context.driver)?;
             if self.send == Send::Idle
                 && let Some(bytes) = next_send(&mut self.driver.queue)
             {
@@ -424,7 +429,7 @@ impl RingConn {
             let most = conn.read_limit().min(if is_alone { self.input.streak.limit() } else { usize::MAX });
             return self.input.receive(self.key, self.socket.as_fd(), most, is_slow, context.ring);
         }
-        // Behind the answer, if there is one: until that has left, nothing is read.
+        // After the answer, if there is one: nothing is read until it has left.
         if self.send != Send::Try {
             self.input.receive = Receive::Polling;
             context.ring.poll_input(self.key, self.socket.as_fd());

@@ -9,10 +9,10 @@ use crate::engine::sys::{BufferKind, Key, Received, Ring};
 /// A receive of this size, for which every buffer has room, begins a bulk transfer: from then on
 /// the connection receives one buffer at a time, and only when it can deliver it.
 const LARGE: usize = 8 * 1024;
-/// Receives smaller than this end a bulk transfer, [`CALM`] of them in a row; of the last one it is
-/// enough that it is not large.
+/// [`SMALL_RECEIVES`] receives in a row below this size end a bulk transfer; the last of them only
+/// has to be below [`LARGE`].
 const SMALL: usize = 2 * 1024;
-const CALM: u8 = 4;
+const SMALL_RECEIVES: u8 = 4;
 /// This many undelivered parts stop a multishot receive: all connections share the buffers that
 /// they lie in.
 const MOST_PARTS: usize = 8;
@@ -34,9 +34,10 @@ pub(super) enum Receive {
 
 pub(super) struct RingInput {
     pub(super) receive: Receive,
-    /// Small receives in a row, up to [`CALM`], and one more of a connection that has shown that it
-    /// sends little. With fewer than [`CALM`] the connection is in bulk mode.
-    calm: u8,
+    /// Small receives in a row, up to [`SMALL_RECEIVES`], and one more of a connection that has
+    /// shown that it sends little. With fewer than [`SMALL_RECEIVES`] the connection is in bulk
+    /// mode.
+    small_receives: u8,
     pub(super) streak: ReadStreak,
     /// A poll for a failure of the connection is in flight. It begins with the first pause, and
     /// stays: to cancel it at each receive would cost more than what it adds to that.
@@ -52,10 +53,10 @@ impl RingInput {
     /// With `few_buffers` a multishot receive brings little. Otherwise a new connection begins with
     /// single-shot receives: it may have sent any amount.
     pub(super) fn new(few_buffers: bool) -> Self {
-        let calm = if few_buffers { CALM } else { CALM - 1 };
+        let small_receives = if few_buffers { SMALL_RECEIVES } else { SMALL_RECEIVES - 1 };
         Self {
             receive: Receive::Idle,
-            calm,
+            small_receives,
             streak: ReadStreak::default(),
             polls_failure: false,
             has_failed: false,
@@ -67,16 +68,16 @@ impl RingInput {
     #[inline]
     pub(super) fn note_size(&mut self, len: usize) {
         self.streak.read(len);
-        self.calm = match len {
-            ..SMALL => (self.calm + 1).min(CALM + 1),
-            SMALL..LARGE if self.calm >= CALM - 1 => CALM + 1,
+        self.small_receives = match len {
+            ..SMALL => (self.small_receives + 1).min(SMALL_RECEIVES + 1),
+            SMALL..LARGE if self.small_receives >= SMALL_RECEIVES - 1 => SMALL_RECEIVES + 1,
             _ => 0,
         };
     }
 
     #[inline]
     pub(super) fn is_bulk(&self) -> bool {
-        self.calm < CALM
+        self.small_receives < SMALL_RECEIVES
     }
 
     /// The receive in flight has found no buffer. Returns the kind of receive that needs one more.
@@ -86,9 +87,9 @@ impl RingInput {
         self.receive = Receive::Starved;
         match receive {
             Receive::SingleShot => Some(BufferKind::SingleShot),
-            _ if self.calm > CALM => Some(BufferKind::Multishot),
+            _ if self.small_receives > SMALL_RECEIVES => Some(BufferKind::Multishot),
             _ => {
-                self.calm = self.calm.min(CALM - 1);
+                self.small_receives = self.small_receives.min(SMALL_RECEIVES - 1);
                 None
             }
         }
@@ -149,7 +150,7 @@ impl RingInput {
         let is_full = self.parts.as_ref().is_some_and(|parts| parts.len() >= MOST_PARTS);
         if self.receive == Receive::Multishot && (self.is_bulk() || is_full || !wants_read) {
             self.receive = Receive::Cancelling;
-            self.calm = 0;
+            self.small_receives = 0;
             ring.cancel_receive(key);
         }
     }
@@ -167,7 +168,7 @@ mod tests {
             input.note_size(size);
             assert_eq!(input.is_bulk(), bulk, "behind {size} bytes");
         }
-        (1..CALM).for_each(|_| input.note_size(1));
+        (1..SMALL_RECEIVES).for_each(|_| input.note_size(1));
         assert!(input.is_bulk());
         input.note_size(SMALL);
         assert!(!input.is_bulk(), "the last one need not be small");
@@ -175,13 +176,13 @@ mod tests {
 
     #[test]
     fn only_a_connection_that_is_known_to_send_little_adds_a_multishot_buffer() {
-        let (mut new, mut calm) = (RingInput::new(true), RingInput::new(true));
-        calm.note_size(1);
+        let (mut new, mut small_receives) = (RingInput::new(true), RingInput::new(true));
+        small_receives.note_size(1);
         assert_eq!(new.starved(Receive::Multishot), None);
         assert!(new.is_bulk() && new.receive == Receive::Starved);
         assert_eq!(new.starved(Receive::SingleShot), Some(BufferKind::SingleShot));
-        assert_eq!(calm.starved(Receive::Multishot), Some(BufferKind::Multishot));
-        assert!(!calm.is_bulk());
+        assert_eq!(small_receives.starved(Receive::Multishot), Some(BufferKind::Multishot));
+        assert!(!small_receives.is_bulk());
         new.note_size(SMALL);
         assert!(!new.is_bulk(), "one receive that is not large is enough");
         assert!(RingInput::new(false).is_bulk(), "a multishot receive could bring much");

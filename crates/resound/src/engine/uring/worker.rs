@@ -12,7 +12,7 @@ use resound_proto::{CloseReason, Conn};
 use socket2::Socket;
 
 use super::accept::RingAcceptor;
-use super::connection::{FED_PER_BUFFER, RingConn};
+use super::connection::{RECEIVES_PER_BUFFER, RingConn};
 use super::connections::RingConns;
 use super::context::WorkerContext;
 use super::counter::EventCounter;
@@ -142,7 +142,7 @@ impl RingWorker<'_, '_> {
                 handled += 1;
             }
             self.ring_alarms();
-            self.feed();
+            self.retry_starved();
             self.serve_acceptors();
             self.wake_partners();
             self.dial();
@@ -197,11 +197,11 @@ impl RingWorker<'_, '_> {
         let until = |at: Instant| at.saturating_duration_since(now);
         let cut = self.deadline.filter(|_| self.phase == ShutdownPhase::Draining).map(until);
         let acceptors = if self.acceptors_changed { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
-        let fed = (!self.context.starved.is_empty() && self.context.ring.buffers() > 0).then_some(Duration::ZERO);
+        let retry = (!self.context.starved.is_empty() && self.context.ring.buffers() > 0).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
         let dials = self.dials.as_ref().and_then(|dials| dials.next(now));
         let woken = self.context.wakes.as_ref().is_some_and(|wakes| !wakes.is_empty()).then_some(Duration::ZERO);
-        let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, dials, woken];
+        let waits = [self.context.timers.next(now), cut, acceptors, retry, polls, dials, woken];
         match waits.into_iter().flatten().min() {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Not,
@@ -241,13 +241,13 @@ impl RingWorker<'_, '_> {
                 let inbox = &self.set.inboxes[self.index];
                 inbox.alert().reset();
                 for command in inbox.take() {
-                    self.obey(command);
+                    self.handle_command(command);
                 }
             }
         }
     }
 
-    fn obey(&mut self, command: WorkerCommand) {
+    fn handle_command(&mut self, command: WorkerCommand) {
         match command {
             WorkerCommand::Listen(listeners, report) if self.giving_up.is_empty() => self.listen(listeners, report),
             WorkerCommand::Listen(listeners, report) => self.next_listeners.push((listeners, report)),
@@ -360,14 +360,14 @@ impl RingWorker<'_, '_> {
 
     /// Lets connections that found no buffer receive again, but only about as many as will find
     /// one. Otherwise all of them would try each time, and nearly all in vain.
-    fn feed(&mut self) {
-        let mut room = self.context.ring.buffers() * FED_PER_BUFFER;
+    fn retry_starved(&mut self) {
+        let mut room = self.context.ring.buffers() * RECEIVES_PER_BUFFER;
         let mut waiting = std::mem::take(&mut self.context.starved);
         while room > 0
             && let Some(key) = waiting.pop_front()
         {
             room = room.saturating_sub(self.conns.get(key).map_or(0, |conn| conn.buffer_share()));
-            self.on(key, RingConn::fed);
+            self.on(key, RingConn::buffers_available);
         }
         self.context.keep_waiting(waiting);
     }

@@ -26,7 +26,7 @@ impl RingConn {
     /// Polls for a failure, where neither a receive nor a send would meet it.
     #[cold]
     pub(super) fn poll_failure(&mut self, context: &mut WorkerContext<'_, '_>) {
-        let is_idle = self.send == Send::Idle && !self.driver.is_broken();
+        let is_idle = self.send == Send::Idle && !self.driver.is_reset_by_peer();
         if is_idle && !self.input.polls_failure && !self.input.has_failed {
             self.input.polls_failure = true;
             context.ring.poll_failure(self.key, self.socket.as_fd());
@@ -36,13 +36,16 @@ impl RingConn {
     /// Whether the connection has failed, and neither a receive nor a send is to meet that.
     #[inline]
     pub(super) fn is_to_fail(&self) -> bool {
-        self.input.has_failed && self.send == Send::Idle && !self.driver.is_broken() && !self.driver.conn().wants_read()
+        self.input.has_failed
+            && self.send == Send::Idle
+            && !self.driver.is_reset_by_peer()
+            && !self.driver.conn().wants_read()
     }
 
     pub(super) fn fail(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         if self.is_read_out(context) {
             // The error stays, for the receive behind the last byte.
-            self.driver.break_off(&mut context.driver);
+            self.driver.handle_peer_reset(&mut context.driver);
             return ConnectionFlow::Continue(());
         }
         self.input.has_failed = false;
@@ -55,7 +58,7 @@ impl RingConn {
         if !self.is_read_out(context) {
             return failed(errno);
         }
-        self.driver.break_off(&mut context.driver);
+        self.driver.handle_peer_reset(&mut context.driver);
         self.advance(context)
     }
 
@@ -67,8 +70,8 @@ impl RingConn {
             return failed(errno);
         }
         // The other end has no room for it yet. The receive behind it meets the end again.
-        if !self.driver.is_broken() {
-            self.driver.break_off(&mut context.driver);
+        if !self.driver.is_reset_by_peer() {
+            self.driver.handle_peer_reset(&mut context.driver);
         }
         self.advance(context)
     }

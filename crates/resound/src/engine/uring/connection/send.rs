@@ -63,7 +63,7 @@ impl RingConn {
     /// Sends the echo and the output of an event from where they lie, or queues them behind the
     /// send in flight.
     pub(super) fn send_all(&mut self, echo: Option<(Received, Range<usize>)>, context: &mut WorkerContext<'_, '_>) {
-        if self.driver.is_broken() {
+        if self.driver.is_reset_by_peer() {
             drop(self.driver.take_shares());
             return context.driver.clear_output();
         }

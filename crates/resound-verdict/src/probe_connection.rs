@@ -1,4 +1,4 @@
-//! [`Played`]: a connection whose far end cooperates.
+//! [`ProbeConnection`]: a connection whose far end cooperates.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub(crate) enum StreamEnd {
 }
 
 /// A connection whose far end plays the steps that it was asked for.
-pub(crate) struct Played {
+pub(crate) struct ProbeConnection {
     pub(crate) stream: Stream,
     pub(crate) hello: FarHello,
     pub(crate) connected_in: Duration,
@@ -59,13 +59,13 @@ pub(crate) struct Played {
     _record: Option<LedgerRecord>,
 }
 
-impl Played {
+impl ProbeConnection {
     /// Connects and asks the far end to cooperate.
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
         let permit = end.permits.session().await;
         let mut record = end.ledger.begins();
         match Self::begin_with(permit, end, special, steps).await {
-            Ok(played) => Ok(Self { _record: Some(record), ..played }),
+            Ok(probe) => Ok(Self { _record: Some(record), ..probe }),
             Err(symptom) => {
                 record.failed(&symptom);
                 Err(symptom)
@@ -131,7 +131,7 @@ impl Played {
         self.down.wrong().map_or(Ok(()), |wrong| Err(Symptom::Wrong(PathDirection::In, wrong)))
     }
 
-    /// Sends so many bytes of the pattern, and discards nothing that arrives meanwhile.
+    /// Sends `bytes` bytes of the pattern, and does not read meanwhile.
     pub(crate) async fn send(&mut self, bytes: u64) -> Result<(), Symptom> {
         let end = self.sent + bytes;
         // Of a record of TLS nothing arrives until it is whole: on a slow path it has to be small.
@@ -161,7 +161,7 @@ impl Played {
         }
     }
 
-    /// Hands some bytes to the system: as many as it takes within so long.
+    /// Hands up to `most` bytes to the system, as many as it takes within `limit`.
     pub(crate) async fn send_some(&mut self, most: u64, limit: Duration) -> Result<u64, Symptom> {
         let chunk = self.up.bytes(self.sent, usize::try_from(most.min(WRITE)).unwrap_or(0));
         match timeout(limit, (&self.stream).write(&chunk)).await {
@@ -174,7 +174,7 @@ impl Played {
         }
     }
 
-    /// Receives until so many bytes have come in all.
+    /// Receives until `total` bytes have arrived.
     pub(crate) async fn receive(&mut self, total: u64) -> Result<(), Symptom> {
         while self.received() < total {
             if self.read(total, total - self.received()).await? == 0 {
