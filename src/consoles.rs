@@ -18,7 +18,7 @@ use crate::stdio::StdStream;
 /// Where lines come from, beside those of the program itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineSource {
-    /// So many workers.
+    /// The number of workers.
     Workers(usize),
     /// A thread for each connection.
     Threads,

@@ -21,7 +21,7 @@ const MOST_LISTED: usize = 1000;
 const MOST_WAITING: usize = 8;
 /// How long a worker may take for some of its connections.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A list that took some time is followed by a pause of so many times as long.
+/// The pause after a list, as a multiple of the time that the list took.
 const PAUSES: u32 = 3;
 const MOST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -1,4 +1,4 @@
-//! [`HttpClients`]: the clients of a server, so many at most, and what answers them.
+//! [`HttpClients`]: the clients of a server, up to a limit, and what answers them.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -70,7 +70,8 @@ impl TopLine {
         self.parts.iter().map(|(_, part)| &**part).collect()
     }
 
-    /// Writes the line for a terminal of so many columns, whose cursor is at the start of the row.
+    /// Writes the line for a terminal of `columns` columns, whose cursor is at the start of the
+    /// row.
     pub(super) fn write(&self, to: &mut String, columns: usize) {
         let mut column = 0;
         for (style, part) in &self.parts {

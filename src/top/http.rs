@@ -130,7 +130,7 @@ impl AdminReply {
         Ok(count > 0)
     }
 
-    /// The rest of the body, so many bytes at most.
+    /// The rest of the body, at most `most` bytes.
     pub(super) async fn body(&mut self, most: usize) -> Result<Vec<u8>, ClientFailure> {
         let reading = async {
             while self.length.is_none_or(|length| self.bytes.len() < length) && self.bytes.len() <= most {
@@ -149,7 +149,7 @@ impl AdminReply {
         }
     }
 
-    /// The next line of the body without its end, so many bytes at most.
+    /// The next line of the body without its end, at most `most` bytes.
     pub(super) async fn line(&mut self, most: usize) -> Result<Vec<u8>, ClientFailure> {
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.bytes[self.searched..]) {

@@ -28,7 +28,7 @@ pub(super) fn live() -> String {
     )
 }
 
-/// A list of so many connections of more.
+/// A list of this many connections of more.
 pub(super) fn list(count: u64) -> String {
     let row = |at: u64| {
         let tcp = match at % 4 {

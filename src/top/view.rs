@@ -278,7 +278,7 @@ fn spaced(at: usize, text: &str) -> String {
     if at == 0 { text.into() } else { format!(" {text}") }
 }
 
-/// A text of so many columns; a longer one is cut, an address in its middle.
+/// A text of `width` columns; a longer one is cut, an address in its middle.
 pub(super) fn aligned(column: TopColumn, text: &str, width: usize) -> String {
     let length = text.chars().count();
     let text = match column {

@@ -12,7 +12,7 @@ use resound::server::Listener;
 
 use super::wire::{self, PassedListeners};
 
-/// A predecessor that says nothing for so long has a defect.
+/// A predecessor that says nothing for this long has a defect.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a signal may wait that comes before this process serves.
 const GLANCE: Duration = Duration::from_millis(50);

@@ -11,9 +11,9 @@ use super::WatchPlan;
 use crate::colour::Colour;
 use crate::units;
 
-/// Without events, a line follows the last one after so long, where stdout is no terminal.
+/// How long after the last line another one follows without events, where stdout is no terminal.
 const QUIET: Duration = Duration::from_secs(10);
-/// The heading is repeated after so many lines of a terminal.
+/// After how many lines of a terminal the heading is repeated.
 const PAGE: u32 = 30;
 /// A gap, a stall of this machine, or an answer of this length is worth a line.
 const NOTICED: Duration = Duration::from_secs(1);

@@ -70,7 +70,7 @@ pub(crate) enum ValueForm {
     Drip,
     /// `3`, `1..7`
     Slice,
-    /// A size up to so many bytes.
+    /// A size up to this many bytes.
     Size(u64),
     /// The same, with a default where it is absent.
     SizeOr(u64, u64),

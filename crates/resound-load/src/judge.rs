@@ -40,7 +40,7 @@ pub(super) enum Finding {
     Late(u64, usize),
     /// They are an answer that arrived before: its number and its length.
     Repeated(u64, usize),
-    /// They are the next answer with this fault, and so many bytes of it.
+    /// They are the next answer with this fault, and this many bytes of it.
     Wrong(LoadFailure, usize, String),
     /// Nothing explains them.
     Unexplained(LoadFailure, String),
@@ -50,7 +50,7 @@ pub(super) enum Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fit {
     No,
-    /// So many bytes fit, and further ones may differ.
+    /// This many bytes fit, and further ones may differ.
     Maybe(usize),
     Yes,
 }

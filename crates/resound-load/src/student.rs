@@ -29,7 +29,7 @@ fn quantile(freedom: f64) -> f64 {
     FEW[below - 1] + share * (FEW[below] - FEW[below - 1])
 }
 
-/// How a figure of one side varies over replicates, which draw from so many units.
+/// How a figure of one side varies over replicates, and the number of units that these draw from.
 #[derive(Clone, Copy)]
 pub(super) struct Spread {
     variance: f64,

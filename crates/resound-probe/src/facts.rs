@@ -66,7 +66,7 @@ pub struct FarHello {
     pub tls: Option<FarTls>,
     /// Its socket.
     pub socket: SocketFacts,
-    /// Idle connections are closed after so many milliseconds.
+    /// Idle connections are closed after this many milliseconds.
     pub idle_timeout_ms: Option<u64>,
     /// The far end refuses connections by itself, or lets them wait, where there are many.
     pub limits_connections: bool,

@@ -11,11 +11,11 @@ use super::pattern::{Pattern, PatternCheck};
 use super::request::{BadRequest, ProbeRequest, Step};
 use super::sessions::{PlayedSession, Sessions};
 
-/// So many bytes wait to be sent at most.
+/// The most bytes that wait to be sent.
 const MOST_UNSENT: usize = super::request::LARGEST_PIECE as usize;
-/// So many small reads of a session are noted with their times.
+/// How many small reads of a session are noted with their times.
 const MOST_ARRIVALS: usize = 64;
-/// A small read has at most so many bytes.
+/// The most bytes of a small read.
 const SMALL_READ: usize = 512;
 /// How often a held session looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(20);
@@ -406,7 +406,8 @@ impl Player {
             self.accounted += u64::from(ask) * u64::from(count);
             self.to_send += u64::from(bytes) * u64::from(count);
         }
-        // So many questions are still to come, the last of which ends where this step does.
+        // The number of questions that are still to come; the last of them ends where this step
+        // does.
         let open = self.accounted.saturating_sub(self.up.count()).div_ceil(u64::from(ask.max(1)));
         let is_sent = self.send(self.to_send.saturating_sub(open * u64::from(bytes)), cx);
         self.has_read(cx) && is_sent
@@ -467,7 +468,7 @@ impl Player {
     }
 }
 
-/// So many more bytes may wait to be sent.
+/// How many more bytes may wait to be sent.
 fn room(cx: &Cx<'_>) -> u64 {
     MOST_UNSENT.saturating_sub(cx.unsent()) as u64
 }

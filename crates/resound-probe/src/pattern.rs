@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A block: its number, scrambled, and a check of it.
 const BLOCK: usize = 16;
-/// So many bytes behind the first wrong one are looked at: at least two whole blocks.
+/// How many bytes after the first wrong one are examined: at least two whole blocks.
 const WINDOW: usize = 3 * BLOCK;
 
 /// A stream of bytes that a seed decides, and in which each block of 16 names its own place. A byte
@@ -103,7 +103,7 @@ pub enum Damage {
         /// Where they were sent first.
         from: u64,
     },
-    /// So many bytes are left out here.
+    /// This many bytes are left out here.
     Missing {
         /// How many.
         bytes: u64,

@@ -13,8 +13,8 @@ pub const PREFIX: &str = "resound-probe/1 ";
 pub const CREDIT: u64 = 1024 * 1024;
 /// The most bytes that a request waits for in all: sums of them never overflow.
 const MOST_BYTES: u64 = 1 << 40;
-/// The largest piece of [`Step::Pieces`], and the largest answer of [`Step::Halves`]: so many bytes
-/// wait to be sent.
+/// The largest piece of [`Step::Pieces`], and the largest answer of [`Step::Halves`]: this many
+/// bytes wait to be sent.
 pub(super) const LARGEST_PIECE: u32 = 256 * 1024;
 /// The most steps of a request.
 const MOST_STEPS: usize = 16;
@@ -51,13 +51,13 @@ pub(crate) fn checked(rest: &[u8]) -> Option<&[u8]> {
 pub enum Step {
     /// Sends a line of JSON: the session so far, with what the system knows of the socket.
     Tell,
-    /// Waits until so many more bytes have arrived.
+    /// Waits until this many more bytes have arrived.
     Read(u64),
-    /// Sends so many bytes.
+    /// Sends this many bytes.
     Send(u64),
-    /// Reads and sends so many bytes, at once.
+    /// Reads and sends this many bytes, at the same time.
     Both(u64),
-    /// Waits for `ask` bytes and sends `bytes`, so many times.
+    /// Waits for `ask` bytes and sends `bytes`, `count` times.
     Answers {
         /// How often.
         count: u32,
@@ -75,7 +75,8 @@ pub enum Step {
         /// From one to the next, in milliseconds.
         every_ms: u64,
     },
-    /// Waits for `ask` bytes and sends `bytes`, so many times: in turns at once, and in two halves.
+    /// Waits for `ask` bytes and sends `bytes`, `count` times: alternately at once and in two
+    /// halves.
     Halves {
         /// How often.
         count: u32,
@@ -86,7 +87,7 @@ pub enum Step {
         /// Between the halves, in milliseconds.
         gap_ms: u64,
     },
-    /// Reads nothing for so many milliseconds.
+    /// Reads nothing for this many milliseconds.
     Wait(u64),
     /// The same, but goes on as soon as another connection sends `go`.
     Hold(u64),

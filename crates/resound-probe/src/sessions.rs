@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::facts::SessionLog;
 
-/// So many sessions are remembered; a further one replaces the oldest.
+/// How many sessions are remembered; a further one replaces the oldest.
 const MOST: usize = 4096;
 
 /// The sessions of a server, shared by its workers: cheap to clone.

@@ -19,7 +19,7 @@ pub trait ReadHeader {
 pub enum HeaderProgress {
     /// All of them belong to the header, and more must come.
     More,
-    /// The header is complete; the first so many of these bytes belong to it.
+    /// The header is complete; this many of the bytes, from the first on, belong to it.
     Done(usize),
     /// The bytes are no header, or not an acceptable one: the connection is reset for this reason.
     Refused(CloseReason),

@@ -58,7 +58,7 @@ impl Silence {
         !std::mem::replace(&mut self.has_answered, true)
     }
 
-    /// So many bytes are the answer to such a message.
+    /// The number of bytes that answer such a message.
     pub(super) fn add_answer(&mut self, bytes: usize) {
         self.uncounted += bytes;
     }

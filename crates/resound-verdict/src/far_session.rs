@@ -14,7 +14,7 @@ use resound_probe::{ProbeAnswer, ProbeRequest, SessionLog};
 
 /// The most bytes of one line of the far end.
 pub(crate) const LONGEST_LINE: usize = 64 * 1024;
-/// A line takes at most so many times the patience.
+/// The longest time of a line, as a multiple of the patience.
 pub(crate) const LINE_PATIENCE: u32 = 6;
 /// How a server answers a line that is longer than its own limit, and so is no request to it.
 pub(crate) const TOO_LONG: &[u8] = b"Error: line longer than ";
@@ -36,7 +36,7 @@ impl FarSession {
         question(&self.end, &ProbeRequest::go(&self.name)).await
     }
 
-    /// Asks until `is_enough`, or until nothing has come there for so long.
+    /// Asks until `is_enough`, or until nothing has come there for `limit`.
     pub(crate) async fn asked_within(
         &self,
         limit: Duration,

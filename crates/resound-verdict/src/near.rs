@@ -16,7 +16,7 @@ pub(crate) struct NearFacts {
     pub(crate) socket: SocketFacts,
     /// The clock of this end's timestamps.
     pub(crate) timestamp_clock: Option<u32>,
-    /// The SYN left at most so long before.
+    /// The most time since the SYN left.
     pub(crate) age: Duration,
     pub(crate) tls: Option<TlsInfo>,
     /// The certificate that the server has shown.

@@ -119,7 +119,7 @@ impl Path {
         self
     }
 
-    /// Looks for connections that die while idle, for at most so long.
+    /// Looks for connections that die while idle, for at most `longest`.
     #[must_use]
     pub fn idle(mut self, longest: Duration) -> Self {
         self.settings.idle = Some(longest);
@@ -133,7 +133,7 @@ impl Path {
         self
     }
 
-    /// Opens so many connections at once.
+    /// Looks for a limit on open connections: opens up to `most` of them.
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {
         self.settings.connections = Some(most);

@@ -245,7 +245,7 @@ impl ProbeConnection {
         self.check()
     }
 
-    /// Sends so many bytes and receives so many: how long that took.
+    /// Sends and receives the given numbers of bytes; returns how long that took.
     pub(crate) async fn round_trip(&mut self, ask: u64, answer: u64) -> Result<Duration, Symptom> {
         let start = Instant::now();
         self.send(ask).await?;
@@ -253,7 +253,7 @@ impl ProbeConnection {
         Ok(start.elapsed())
     }
 
-    /// Bytes of the pattern that came behind a line, at most so many.
+    /// Bytes of the pattern that came after a line, at most `most`.
     fn take_rest(&mut self, most: u64) -> usize {
         let n = self.rest.len().min(usize::try_from(most).unwrap_or(usize::MAX));
         self.down.received(&self.rest[..n]);
@@ -261,7 +261,7 @@ impl ProbeConnection {
         n
     }
 
-    /// One read of at most so many bytes of the pattern, of which `wanted` are to come in all.
+    /// One read of at most `most` bytes of the pattern, of which `wanted` are to come in all.
     pub(crate) async fn read(&mut self, wanted: u64, most: u64) -> Result<usize, Symptom> {
         loop {
             let came = self.came();
@@ -291,7 +291,7 @@ impl ProbeConnection {
         quiet < self.end.patience.as_secs_f64() * 1000.0 / 2.0
     }
 
-    /// One read of at most so many bytes. `None` where nothing comes for so long.
+    /// One read of at most `most` bytes. `None` where nothing comes within `limit`.
     pub(crate) async fn read_within(&mut self, most: u64, limit: Duration) -> Result<Option<usize>, Symptom> {
         let n = self.take_rest(most);
         if n > 0 {
@@ -311,7 +311,7 @@ impl ProbeConnection {
         }
     }
 
-    /// Sends and receives so many bytes at once.
+    /// Sends and receives the given numbers of bytes at the same time.
     pub(crate) async fn exchange(&mut self, send: u64, receive: u64) -> Result<(), Symptom> {
         let total = self.received() + receive;
         self.take_rest(receive);
@@ -371,7 +371,7 @@ impl ProbeConnection {
         self.end_within(self.end.patience).await
     }
 
-    /// The same, for at most so long as nothing comes.
+    /// The same, with a limit on the time in which nothing comes.
     pub(crate) async fn end_within(&mut self, limit: Duration) -> StreamEnd {
         loop {
             match timeout(limit, self.read(0, u64::MAX)).await {
@@ -384,7 +384,7 @@ impl ProbeConnection {
         }
     }
 
-    /// Waits for the end of the connection to arrive at this end's system, for at most so long, and
+    /// Waits for the end of the connection to arrive at this end's system, for at most `limit`, and
     /// reads nothing.
     pub(crate) async fn end_arrives(&self, limit: Duration) {
         let start = Instant::now();

@@ -168,7 +168,7 @@ pub struct CheckReport {
     /// It is unknown since connections never reached the far end.
     #[serde(skip)]
     pub(crate) never_reached_far_end: bool,
-    /// It is unknown since so many of its connections were reset, which is the matter of another.
+    /// It is unknown because many of its connections were reset, which another check judges.
     #[serde(skip)]
     pub(crate) resets: u32,
 }

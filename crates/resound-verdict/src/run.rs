@@ -23,7 +23,7 @@ use crate::place::PathEnd;
 use crate::report::{CheckReport, FarKind, PathReport};
 use crate::together::Together;
 
-/// Where both ends misread windows, nothing moves for so long at a stall.
+/// How long a stall lasts where both ends misread windows.
 const KNOWN_STALL: Duration = Duration::from_secs(3);
 
 /// Tests the path to one address.

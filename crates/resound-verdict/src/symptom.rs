@@ -84,7 +84,7 @@ pub(crate) enum NoHello {
 }
 
 impl Symptom {
-    /// A failed read or write behind so many bytes.
+    /// A failed read or write, after this many bytes.
     pub(crate) fn of(error: &io::Error, sent: u64, received: u64) -> Self {
         match FailureClass::of(error) {
             Some(FailureClass::Reset) => Self::Reset { sent, received },

@@ -221,7 +221,7 @@ const UP: char = 'A';
 const DOWN: char = 'B';
 const RIGHT: char = 'C';
 
-/// Moves the cursor by so many cells.
+/// Moves the cursor by `cells` cells.
 fn moved(cells: usize, direction: char) -> String {
     if cells > 0 { format!("\x1b[{cells}{direction}") } else { String::new() }
 }

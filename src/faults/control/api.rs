@@ -48,7 +48,8 @@ struct RefusedSpec<'a> {
     meant: Option<&'a str>,
 }
 
-/// The open connections with the lowest numbers, so many at most, and how many there are in all.
+/// The open connections with the lowest numbers, at most the given number, and how many there are
+/// in all.
 pub(crate) type OpenConnections = Arc<dyn Fn(usize) -> (Vec<ListedConnection>, usize) + Send + Sync>;
 
 #[derive(Serialize)]

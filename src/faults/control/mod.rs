@@ -18,7 +18,7 @@ use super::setter::FaultSetter;
 use crate::http::{HostRule, HttpLimits, HttpListener};
 use crate::inherited_sockets::InheritedSockets;
 
-/// 32 clients are served, and so many again are told that there are too many.
+/// 32 clients are served, and another 32 are told that there are too many.
 const LIMITS: HttpLimits = HttpLimits { served: 32, connected: 64 };
 /// Descriptors that the listener and its clients take.
 pub(crate) const DESCRIPTORS: usize = LIMITS.descriptors();

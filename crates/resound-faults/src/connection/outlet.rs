@@ -99,7 +99,7 @@ impl Outlet {
         Ok(usize::try_from(most).unwrap_or(usize::MAX))
     }
 
-    /// So many left; says whether they complete a segment.
+    /// Takes note of `bytes` bytes that left; returns whether they complete a segment.
     pub(super) fn left(&mut self, bytes: usize, now: Instant) -> bool {
         let bytes = bytes as u64;
         self.sent += bytes;

@@ -78,7 +78,7 @@ impl DelayRule {
     }
 }
 
-/// A time so much later; the same where the clock has no later one.
+/// `time` plus `by`; the same time where the clock has no later one.
 pub(super) fn later(time: Instant, by: Duration) -> Instant {
     time.checked_add(by).unwrap_or(time)
 }

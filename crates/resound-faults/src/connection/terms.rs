@@ -35,7 +35,7 @@ pub enum ClientAdmission {
     Close,
     /// It is reset at once.
     Reset,
-    /// It is served so much later.
+    /// It is served this much later.
     Late(Duration),
     /// The target is not dialled; what the client sends is discarded.
     Liar,

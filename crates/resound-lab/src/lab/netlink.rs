@@ -21,7 +21,7 @@ const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_F_NODAD: u8 = 2;
 
-/// A busy kernel may need so long to make an address its own; then the lab starts all the same.
+/// How long a busy kernel may take to make an address its own; then the lab starts all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A socket of the network namespace in which it was opened.

@@ -23,12 +23,12 @@ const TURN: usize = 32;
 const MOST_WAITING: usize = 64 << 20;
 /// Turns that a stopped router still takes at most.
 const LAST_ROUNDS: usize = 2 * RING_FRAMES / TURN;
-/// A timer wakes the thread so much before a packet is due; it stays awake for the rest.
+/// How long before a packet is due a timer wakes the thread; it stays awake for the rest.
 const AWAKE: Duration = Duration::from_micros(100);
-/// The thread stays awake so long after a packet: its answer often comes at once, and an idle
+/// How long the thread stays awake after a packet: its answer often comes at once, and an idle
 /// processor needs as long to wake up.
 const AFTER: Duration = Duration::from_micros(60);
-/// The file of packets is complete up to so long ago, for a reader that watches it.
+/// How old the end of the file of packets may be, for a reader that watches it.
 const FLUSHED: Duration = Duration::from_millis(200);
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;

@@ -72,11 +72,11 @@ pub struct Touch {
 pub enum PacketAction {
     /// It is gone.
     Dropped,
-    /// It leaves so much later.
+    /// It leaves this much later.
     Delayed(Duration),
     /// It leaves after this many of the packets that follow it.
     Overtaken(u32),
-    /// So many copies leave beside it.
+    /// This many copies leave beside it.
     Copied(u32),
     /// It was changed as the text says.
     Changed(Cow<'static, str>),

@@ -44,7 +44,7 @@ pub(super) enum DefectForm {
     Time,
     /// `1MiB/s`, `10Mbit/s`
     Rate,
-    /// Bytes of a packet or of a segment, from so many on.
+    /// Bytes of a packet or of a segment, with a minimum.
     Bytes(u16),
     /// `sack+timestamps`
     TcpOptions,

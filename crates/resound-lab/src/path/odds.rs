@@ -12,7 +12,7 @@ const MILLION: f64 = 1e6;
 pub(super) enum Odds {
     /// Each for itself.
     Even(u32),
-    /// So many of all, in runs of so many on average: the model of Gilbert.
+    /// A share of all, in runs of a certain length on average: the model of Gilbert.
     Burst { share: u32, length: u32 },
     /// The model of Gilbert and Elliott: a good state and a bad one.
     GilbertElliott {

@@ -37,7 +37,7 @@ pub(super) struct Passing<'a> {
     pub(super) is_dropped: bool,
     /// How often it leaves.
     pub(super) copies: u32,
-    /// In fragments of at most so many bytes.
+    /// In fragments of at most this many bytes.
     pub(super) split: Option<u16>,
     /// It leaves after this many later packets of its flow.
     pub(super) behind: u32,

@@ -51,7 +51,7 @@ pub(super) enum DefectValue {
         is_silent: bool,
     },
     TcpOptions(StrippedOptions),
-    /// Behind so many packets.
+    /// After this many packets.
     Behind(u32),
     Nat(NatTerms),
     /// The only end that receives a RST; `None` for both. Up is the far end.

@@ -14,7 +14,7 @@ const LEAST_TIMEOUT: Duration = Duration::from_millis(200);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The segments that wait behind a gap at most.
 const MOST_AHEAD: usize = 512;
-/// A segment that was sent so often in vain ends the connection.
+/// How often a segment is sent in vain before the connection ends.
 const MOST_TRIES: u32 = 10;
 const PSH: u8 = 8;
 

@@ -17,7 +17,7 @@ use super::tcp_options::{MSS, entries};
 
 /// The connections that the box has at once; it drops the SYNs of further ones.
 const MOST_SPLIT: usize = 1024;
-/// A connection that is over answers a FIN that comes again for so long.
+/// How long a connection that is over answers a repeated FIN.
 const LINGER: Duration = Duration::from_secs(5);
 /// Of an Ethernet.
 const MTU: usize = 1500;

@@ -15,7 +15,7 @@ pub(super) struct Leaving {
     pub(super) bytes: Vec<u8>,
     /// How often it leaves.
     pub(super) copies: u32,
-    /// It leaves in fragments of at most so many bytes.
+    /// It leaves in fragments of at most this many bytes.
     pub(super) split: Option<u16>,
 }
 

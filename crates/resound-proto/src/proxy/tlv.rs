@@ -25,7 +25,7 @@ pub enum Tlv {
     /// The host name that the client asked for, such as TLS's server name: UTF-8, if the proxy
     /// follows the specification.
     Authority(Vec<u8>),
-    /// Padding of so many bytes.
+    /// Padding of this many bytes.
     Noop(usize),
     /// The connection's identity at the proxy: up to 128 bytes of any kind.
     UniqueId(Vec<u8>),

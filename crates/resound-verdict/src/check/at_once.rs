@@ -57,7 +57,7 @@ struct Begun {
 }
 
 impl Begun {
-    /// Whether one more is answered within so long.
+    /// Whether one more is answered within `limit`.
     async fn one_more(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         loop {

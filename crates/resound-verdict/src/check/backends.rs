@@ -6,7 +6,7 @@ use super::CheckId;
 use crate::report::{CheckReport, CheckVerdict};
 use resound_probe::FarHello;
 
-/// So many names stand in the evidence.
+/// How many names the evidence has.
 const SHOWN: usize = 16;
 
 /// Of all greetings of the run. `asked`: who has answered questions about connections.

@@ -9,7 +9,7 @@ const TOGETHER: f64 = 3.0;
 /// With fewer pieces per bunch, or fewer bunches, it is chance.
 const FEWEST_PIECES: usize = 3;
 const FEWEST_BUNCHES: usize = 3;
-/// Of the bunches and of the times between them, so many of a hundred are regular.
+/// The share of the bunches, and of the times between them, that is regular, in percent.
 const REGULAR: usize = 80;
 /// Bunches that are regular differ by less, in milliseconds and as a part: a piece at the end of
 /// one may begin the next.

@@ -38,7 +38,7 @@ pub(crate) struct CapFinding {
     failed: Vec<Symptom>,
     /// Whether one more succeeded a little later, with none freed.
     heals: bool,
-    /// So many were freed, and whether one more succeeded then.
+    /// How many were freed, and whether one more succeeded then.
     freed: Option<(usize, bool)>,
 }
 
@@ -69,7 +69,7 @@ async fn open(end: &PathEnd) -> Result<ProbeConnection, Symptom> {
     Ok(probe)
 }
 
-/// Opens connections until so many are held, or one fails. Returns those that failed.
+/// Opens connections until `wanted` are held, or one fails. Returns those that failed.
 async fn ramp(end: &PathEnd, held: &mut Vec<ProbeConnection>, wanted: usize) -> Vec<Symptom> {
     let mut failed = Vec::new();
     for level in LEVELS.into_iter().filter(|level| *level < wanted).chain([wanted]) {

@@ -270,7 +270,7 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     (report, ConnectLimits { pace, ..ConnectLimits::default() })
 }
 
-/// How many connections one after the other tell from chance that so many have failed.
+/// How many connections, one after the other, distinguish the failures from chance.
 fn controls(failed: usize, of: usize) -> usize {
     let comes_through = 1.0 - failed as f64 / of.max(1) as f64;
     let enough = (BY_CHANCE.ln() / comes_through.ln()).ceil();

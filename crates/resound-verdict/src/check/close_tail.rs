@@ -17,7 +17,7 @@ use resound_probe::Step;
 
 /// The most bytes before the FIN.
 const MOST: u64 = 256 * 1024;
-/// So many small reads come first.
+/// The number of small reads that come first.
 const SLOW_READS: u32 = 8;
 const SLOW_READ: u64 = 1024;
 const BETWEEN_READS: Duration = Duration::from_millis(5);

@@ -14,7 +14,7 @@ pub(crate) enum Greeting {
 
 /// How a hello begins behind its prefix. No other server's answer contains this.
 const IN_HELLO: &[u8] = b"{\"hello\":{";
-/// No other server's answer begins with so much of it.
+/// How much of it no other server's answer begins with.
 const LEAST_OF_HELLO: usize = 8;
 /// A line with fewer inverted bits than this is the same one, changed on its way.
 const CHANGED_BITS: u32 = 16;

@@ -262,7 +262,7 @@ async fn ends_at_once(end: &PathEnd) -> Option<NoHello> {
     }
 }
 
-/// So long another connection may take that has begun before this one.
+/// How long another connection may take that has begun before this one.
 fn grace(greeted: &GreetTry) -> Duration {
     let times = [greeted.connected_in, greeted.answered_in];
     GRACE + 10 * times.into_iter().flatten().sum::<Duration>()

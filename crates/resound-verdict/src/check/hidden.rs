@@ -19,7 +19,7 @@ const MUCH: u64 = 10 * 1024 * 1024;
 
 /// An answer that takes this much longer than connecting comes from farther away.
 const CLEARLY: Duration = Duration::from_millis(30);
-/// Timestamps take so many bytes of each segment (RFC 7323), and `TCP_INFO` says what is left.
+/// The bytes that timestamps take of each segment (RFC 7323); `TCP_INFO` says what is left.
 const TIMESTAMPS: u32 = 12;
 
 /// Why a hold has shown nothing.

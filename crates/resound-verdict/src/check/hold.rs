@@ -18,13 +18,13 @@ use resound_probe::{SessionLog, Step};
 
 /// Between two looks at this end's socket.
 const TICK: Duration = Duration::from_millis(10);
-/// The far end looks at its socket so often.
+/// How often the far end looks at its socket.
 const FAR_LOOK: Duration = Duration::from_millis(20);
-/// It is asked so often at least.
+/// How often it is asked, at least.
 const LEAST_LOOKS: u32 = 8;
 /// A sender counts as blocked after this long without progress, at least.
 const QUIET: Duration = Duration::from_millis(250);
-/// So much waits in this end's system at least, and more where much is acknowledged.
+/// The least that waits in this end's system; more waits where much is acknowledged.
 const LEAST_WAITING: u64 = 128 * 1024;
 /// Bytes sent per tick, and at most per round trip: the receive buffer of a proxy's system grows
 /// with what arrives in one round trip (`tcp_moderate_rcvbuf`, tcp(7)), and would hide more than
@@ -35,7 +35,7 @@ const PER_TRIP: f64 = 384.0 * 1024.0;
 const MAX_CATCH_UP_TICKS: u64 = 4;
 /// After this many bytes a proxy with usual buffers reads no more, and pieces are larger.
 const USUAL_PROXY_BUFFER: u64 = 6 * 1024 * 1024;
-/// More than the receive buffer of a far end that has read little: at so many bytes it is asked.
+/// More than the receive buffer of a far end that has read little: at this many bytes it is asked.
 const SUSPICIOUS: u64 = 256 * 1024;
 /// A slow sender sends its first 1 MiB even more slowly: a box that pauses there reads little at
 /// once after its pause.
@@ -48,10 +48,10 @@ const FAR_END_GRACE: Duration = Duration::from_secs(60);
 /// How long the far end reads nothing, and how much may hide meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HoldPlan {
-    /// It reads nothing for so long, at least.
+    /// It reads nothing for at least this long.
     pub(crate) least: Duration,
-    /// It is waited for so long at most until this end is blocked; three times as long where much
-    /// is hidden and more comes, and longer where this machine is too busy to send.
+    /// The longest wait until this end is blocked; three times as long where much is hidden and
+    /// more comes, and longer where this machine is too busy to send.
     pub(crate) most: Duration,
     /// The hold may end at this many hidden bytes.
     pub(crate) most_hidden: u64,

@@ -17,9 +17,9 @@ pub(crate) const MESSAGE: u64 = 64;
 /// How an idle connection died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdleDeath {
-    /// A FIN came while it was idle, after so long.
+    /// A FIN came while it was idle, after this time.
     Fin(Duration),
-    /// A RST came while it was idle, after so long.
+    /// A RST came while it was idle, after this time.
     Reset(Duration),
     /// A RST, or a FIN, answered the next bytes.
     OnData,
@@ -167,7 +167,7 @@ async fn server_speaks(
     }
 }
 
-/// Waits for what the far end sends after the wait, until so much has come in all.
+/// Waits for what the far end sends after the wait, until `total` bytes have come.
 async fn hears(
     end: &PathEnd,
     probe: &mut ProbeConnection,

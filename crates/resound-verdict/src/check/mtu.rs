@@ -15,7 +15,7 @@ use crate::symptom::{NoHello, Symptom};
 use crate::tries::{self, TRIES, TryOutcome, all};
 use resound_probe::Step;
 
-/// A transfer that looks for the size has so many segments.
+/// The number of segments of a transfer that looks for the size.
 const SEARCH_SEGMENTS: u64 = 4;
 /// A transfer has stalled after this long plus ten round trips without progress: at least four
 /// retransmissions were lost, and a system that probes for the size (`tcp_mtu_probing`) has done
@@ -28,7 +28,7 @@ const COARSE: [u16; 8] = [536, 700, 900, 1600, 2000, 3000, 4000, 8940];
 const CLOSE: std::ops::RangeInclusive<u16> = 1000..=1460;
 /// Resolution of the search, in bytes.
 const NEAREST: u16 = 20;
-/// So many sizes at once at most.
+/// The most sizes that are tried at a time.
 const SIZES: u16 = 24;
 /// Rounds of the search between two sizes.
 const ROUNDS: usize = 4;
@@ -45,7 +45,7 @@ const TIMESTAMPS: u32 = 12;
 struct MtuSearch<'a> {
     end: &'a PathEnd,
     direction: PathDirection,
-    /// Nothing moves for so long: then the transfer counts as lost.
+    /// A transfer without progress for this long counts as lost.
     limit: Duration,
     /// Timeouts in a row say so earlier.
     counts_timeouts: bool,

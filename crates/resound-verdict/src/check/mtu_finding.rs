@@ -55,7 +55,7 @@ pub(crate) struct LostSize {
 pub(crate) struct MtuFinding {
     pub(super) tries: Vec<TryOutcome<MtuTransfer>>,
     pub(super) edge: Option<LostSize>,
-    /// So many stalled, and as many later ones did not.
+    /// How many stalled; the same number of later ones did not.
     pub(super) stalled_before: usize,
     /// The same in the smallest segments, where some of the tries have stalled.
     pub(super) small: Vec<TryOutcome<MtuTransfer>>,

@@ -7,7 +7,7 @@ use resound::Endpoint;
 use crate::near::NearFacts;
 use resound_probe::FarHello;
 
-/// A clock that was read in one order may be seen in the other by so many milliseconds.
+/// By how many milliseconds a clock that was read in one order may seem to be read in the other.
 const SLACK_MS: u32 = 250;
 
 /// Whether one TCP connection leads from end to end.

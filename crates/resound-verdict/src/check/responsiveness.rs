@@ -17,10 +17,10 @@ use crate::symptom::Symptom;
 use crate::tries::{all, play};
 use resound_probe::Step;
 
-/// One more connection loads the path after each interval, up to so many.
+/// One more connection loads the path after each interval, up to this number.
 const INTERVAL: Duration = Duration::from_secs(1);
 const MOST_CONNECTIONS: u32 = 16;
-/// The load ends after so many intervals, or bytes in both directions together.
+/// The load ends after this many intervals, or bytes in both directions together.
 const INTERVALS: u32 = 12;
 const MOST_BYTES: u64 = 1 << 30;
 /// Round trips under load begin this long after each other.

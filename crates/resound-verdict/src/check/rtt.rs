@@ -57,7 +57,7 @@ pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// So many round trips of one byte each way.
+/// Measures `count` round trips of one byte each way.
 pub(crate) async fn round_trips(probe: &mut ProbeConnection, count: u32) -> Result<Vec<Duration>, Symptom> {
     let mut times = Vec::new();
     for _ in 0..count {

@@ -17,7 +17,7 @@ use crate::symptom::Symptom;
 use crate::tries::{TRIES, TriesJudgement, TryOutcome, all, all_are, play};
 use resound_probe::Step;
 
-/// So many more rounds of tries where bunches may be hidden.
+/// Further rounds of tries where bunches may be hidden.
 const MORE: usize = 2;
 /// Pieces sent with pauses, and again the same number without.
 const PIECES: u32 = 50;
@@ -31,7 +31,7 @@ const FAR_BYTES: u64 = (FAR_PIECES.0 as u64 + FAR_PIECES.1 as u64) * PIECES as u
 /// How the pieces of a try came.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Segmented {
-    /// In so many reads.
+    /// The number of reads.
     reads: u64,
     /// Those with pauses.
     paced: PacedPieces,
@@ -159,7 +159,7 @@ fn judged(
     )
 }
 
-/// Whether a lone byte takes so much longer than the handshake that it may be kept back.
+/// Whether a lone byte takes enough longer than the handshake to look kept back.
 fn is_late(trips: &RoundTrips) -> bool {
     trips.part(0.1).saturating_sub(trips.connected_in) > 2 * EVERY
 }
@@ -207,7 +207,7 @@ pub(crate) async fn run(end: &PathEnd, trips: Option<&RoundTrips>) -> CheckRepor
 mod tests {
     use super::*;
 
-    /// Pieces that arrive when a window of so long ends that the first of them began.
+    /// Pieces that arrive at the end of a window of this length, which the first of them began.
     fn coalesced(window: f64, base: f64) -> TryOutcome<Segmented> {
         let sent: Vec<_> = (0..PIECES).map(|n| f64::from(n) * 10.0).collect();
         let mut end = f64::MIN;

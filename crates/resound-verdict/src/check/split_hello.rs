@@ -169,7 +169,7 @@ fn judged(tries: &[TryOutcome<usize>], small: &[TryOutcome<()>], what: &str) -> 
 }
 
 /// With what other checks have found: connections with a small ClientHello must not break as well,
-/// behind so many bytes.
+/// after about as many bytes.
 pub(crate) fn beside(report: CheckReport, is_met: bool, checks: &[CheckReport]) -> CheckReport {
     let breaks = |check: &&CheckReport| {
         let is_out = check.id == CheckId::Integrity && check.direction != Some(PathDirection::In);

@@ -21,7 +21,7 @@ const RULE: usize = 3;
 /// This many resets prove a rule: a box that resets four of ten connections sometimes resets three
 /// in a row.
 const CONFIRMED: usize = 2 * TRIES;
-/// A connection that goes on for so long is not reset.
+/// A connection that lasts this long is not reset.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 const LIMITS: &str =
     "a gateway that limits new connections or their rate, or a box that resets them at their beginning";

@@ -11,7 +11,7 @@ use crate::settings::{PathSettings, Profile};
 use crate::tries::{TRIES, all};
 
 const MIB: u64 = 1024 * 1024;
-/// A window stays closed for so long.
+/// How long a window stays closed.
 const HOLD: Duration = Duration::from_secs(1);
 /// The waits of a thorough run.
 const THOROUGH: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ use crate::place::PathEnd;
 use crate::report::FarKind;
 use crate::symptom::Symptom;
 
-/// The watch wakes at least so often.
+/// The longest time between two wake-ups of the watch.
 const TICK: Duration = Duration::from_millis(20);
 /// Woken later than this, this machine has stalled.
 const TOLERANCE: Duration = Duration::from_millis(20);

@@ -58,7 +58,7 @@ impl Watch {
         }
     }
 
-    /// Holds so many connections: at least one, at most [`Watch::MOST_HELD`].
+    /// Holds this number of connections: at least one, at most [`Watch::MOST_HELD`].
     #[must_use]
     pub fn held(mut self, connections: usize) -> Self {
         self.held = connections.clamp(1, Self::MOST_HELD);
@@ -72,7 +72,7 @@ impl Watch {
         self
     }
 
-    /// Makes so many new connections a second, at most [`Watch::MOST_NEW`]. 0 makes none.
+    /// Makes this number of new connections a second, at most [`Watch::MOST_NEW`]. 0 makes none.
     #[must_use]
     pub fn new_per_second(mut self, connections: u32) -> Self {
         self.new_per_second = connections.min(Self::MOST_NEW);

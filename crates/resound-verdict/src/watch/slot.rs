@@ -36,7 +36,7 @@ enum SlotState {
 pub(super) struct SlotPlan {
     pub(super) first: Duration,
     pub(super) interval: Duration,
-    /// A heartbeat without an answer for so long is lost.
+    /// A heartbeat without an answer for this long is lost.
     pub(super) patience: Duration,
     pub(super) far: FarKind,
 }

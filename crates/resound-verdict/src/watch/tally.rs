@@ -242,7 +242,7 @@ impl WatchTally {
         self.gap_ends(now);
     }
 
-    /// A second is over, with so many held connections open.
+    /// A second is over, with `open` held connections open.
     pub(super) fn second(&mut self, now: Duration, open: u64) -> WatchSecond {
         self.gaps_so_far(now);
         self.timeline.settle(now);

@@ -92,7 +92,7 @@ impl EngineConfig {
         Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has none"))
     }
 
-    /// The state that `workers` workers share, for connections of so many listeners.
+    /// The state that `workers` workers share, for connections of `listeners` listeners.
     pub(crate) fn share(
         self,
         workers: usize,

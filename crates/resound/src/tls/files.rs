@@ -136,7 +136,7 @@ fn form(bytes: &[u8]) -> Option<FileForm> {
     const PKCS12: &[u8] = &[0x02, 0x01, 0x03];
     let behind = match bytes {
         [0x30, length @ 0..=0x7f, rest @ ..] if rest.len() == usize::from(*length) => rest,
-        // The length in so many bytes, or none, and an end that is marked (as PKCS #12 may be).
+        // A length of any size, or none and a marked end (as PKCS #12 may be).
         [0x30, 0x80, rest @ ..]
         | [0x30, 0x81, _, rest @ ..]
         | [0x30, 0x82, _, _, rest @ ..]

@@ -59,7 +59,7 @@ impl DirectionLane {
         }
     }
 
-    /// What waits for more bytes goes on as it is; of bytes that are sent twice, so many as came.
+    /// Bytes that wait for more go on as they are; of bytes that are sent twice, those that came.
     pub(crate) fn flush(&mut self, now: Instant) {
         self.pass_blocks(now);
         self.repeat_if(now, |_| true);

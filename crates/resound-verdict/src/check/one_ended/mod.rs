@@ -29,7 +29,7 @@ const PIECED_LINES: u64 = 4;
 const PIECE: u64 = 3;
 /// Lines before a FIN: what comes back of them waits in the buffers of any system.
 const BEFORE_FIN: [u64; 3] = [1, 64, 512];
-/// A reader stops for so long.
+/// How long a reader stops.
 const STOP: Duration = Duration::from_millis(700);
 /// Connections in quick succession, and how many at once: some servers take one at a time, and let
 /// few wait.

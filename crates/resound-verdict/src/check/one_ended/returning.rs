@@ -18,13 +18,13 @@ const WRITE: u64 = 16 * 1024;
 /// How bytes are sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EchoPace {
-    /// So many bytes are on their way at most.
+    /// The most bytes that are on their way.
     pub(super) window: u64,
     /// Bytes of one write.
     pub(super) write: u64,
     /// What is on its way is written as a whole, and then read.
     pub(super) is_in_turn: bool,
-    /// Nothing is read for so long first.
+    /// At first, nothing is read for this long.
     pub(super) reads_after: Duration,
 }
 
@@ -85,7 +85,7 @@ impl EchoConnection {
         self.stream.tcp_info()
     }
 
-    /// Sends so many lines, and reads all that they bring back. Both go on by themselves.
+    /// Sends `count` lines, and reads all that they bring back. Both go on by themselves.
     pub(super) async fn exchange(&mut self, count: u64, pace: EchoPace) -> Result<(), Symptom> {
         let end = self.sent + count * LINE;
         let begin = Instant::now();
@@ -168,7 +168,7 @@ impl EchoConnection {
         Ok(())
     }
 
-    /// Sends so many lines and then a FIN, and only then reads what they bring back.
+    /// Sends `count` lines and then a FIN, and only then reads what they bring back.
     pub(super) async fn finish_behind(&mut self, count: u64) -> Result<(), Symptom> {
         let bytes = lines(self.seed, self.sent, (count * LINE) as usize);
         let mut writer = &self.stream;

@@ -98,7 +98,7 @@ impl Access {
         !self.list.allows_any()
     }
 
-    /// May one source connect only so often, or so many times at once?
+    /// Whether one source has a limit on its rate of connections, or on their number.
     #[must_use]
     pub fn limits_sources(&self) -> bool {
         self.max_per_ip.is_some() || self.connect_rate.is_some()

@@ -200,7 +200,7 @@ impl LiveFaults {
 }
 
 impl FaultTable {
-    /// How long a client waits for its turn, at so many a second.
+    /// How long a client waits for its turn, at `rate` clients a second.
     fn wait_for_turn(&self, rate: u32, now: Instant) -> Duration {
         let mut turn = self.turn.lock();
         let at = turn.map_or(now, |turn| turn.max(now));

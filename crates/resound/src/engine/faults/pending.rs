@@ -38,7 +38,7 @@ impl PendingAnswers {
         }
     }
 
-    /// The next bytes that may go by now, at most so many.
+    /// The next bytes that may go by now, at most `most`.
     pub(super) fn ready(&mut self, now: Instant, most: usize) -> &[u8] {
         while self.waits.front().is_some_and(|(_, until)| *until <= now) {
             self.waits.pop_front();

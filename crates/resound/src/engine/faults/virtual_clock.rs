@@ -73,7 +73,7 @@ impl VirtualConnection {
         self.tell(&mut [], |conn, now, _, out, observer| conn.drain(now, out, observer));
     }
 
-    /// So many milliseconds from the start, by an engine that was late until now.
+    /// `millis` after the start, by an engine that was late until now.
     fn late_at(&mut self, millis: u64) {
         self.now = self.start + Duration::from_millis(millis);
     }
@@ -82,7 +82,7 @@ impl VirtualConnection {
         self.tell(&mut [], |conn, now, _, out, observer| conn.timed_out(now, out, observer));
     }
 
-    /// So many milliseconds from the start, with each deadline before in its time.
+    /// `millis` after the start, with each deadline before in its time.
     fn at(&mut self, millis: u64) {
         let end = self.start + Duration::from_millis(millis);
         for _ in 0..1000 {

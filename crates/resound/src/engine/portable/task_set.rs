@@ -20,7 +20,7 @@ const POLLS: u32 = 256;
 /// The time that they may take together. A connection may move thousands of lines in one poll, and
 /// a drain, a deadline or a new connection must not wait for hundreds of those.
 const TURN: Duration = Duration::from_millis(5);
-/// The clock is read once in so many polls.
+/// How many polls share one reading of the clock.
 const CLOCK: u32 = 4;
 
 /// The tasks of one thread. A panic of one is its own end only.

@@ -78,7 +78,7 @@ impl Relay {
     /// of each connection, which clients may connect, and the handshake with them.
     ///
     /// [`Limits::idle_timeout`](crate::Limits::idle_timeout) is of a pair: without a byte in either
-    /// direction for so long both of its connections are reset.
+    /// direction for this long, both of its connections are reset.
     /// [`Limits::high_water`](crate::Limits::high_water) has no meaning here. Listeners of the
     /// settings are dropped: each listener of a relay has a target ([`Relay::map`]). So are the
     /// faults of the settings: [`Relay::with_faults`] has those of a relay.

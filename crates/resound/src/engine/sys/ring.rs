@@ -232,7 +232,8 @@ impl Ring<'_> {
         self.multishot.is_small()
     }
 
-    /// Buffers that the kernel may fill: so many receives, of either kind, would find one.
+    /// Buffers that the kernel may fill: the number of receives, of either kind, that would find
+    /// one.
     pub(crate) fn buffers(&self) -> usize {
         self.multishot.provided().min(self.single_shot.provided())
     }
