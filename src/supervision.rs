@@ -49,7 +49,7 @@ impl Supervision {
         let (handle, watchdog) = (Arc::new(handle), reloads.notifier.clone());
         tokio::select! {
             biased;
-            // First, so that the end of a reload, which systemd waits for, comes behind it.
+            // First, so that the end of a reload, which systemd waits for, comes after it.
             () = reopen(rotation, reopener) => {}
             () = shut_down(ending, hangup, &handle, (upgrader, status), reloads) => {}
             () = watchdog.keep_watchdog(&handle) => {}

@@ -10,7 +10,7 @@ use resound::system::open_file;
 /// it.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Why a file is no text that this program reads, as a sentence behind its name.
+/// Why a file is no text that this program reads, as a sentence after its name.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TextFileError {
     #[error("cannot read it: {}", resound::system::plain(.0))]

@@ -75,7 +75,7 @@ impl LoadBench {
         self
     }
 
-    /// Runs for `time`, behind a tenth of it to warm up.
+    /// Runs for `time`, after a tenth of it to warm up.
     pub(crate) fn run(mut self, time: Duration, cpu: impl Fn() -> Duration) -> Result {
         let mut answered = vec![0; self.connections.len()];
         let mut sent_at = vec![Instant::now(); self.connections.len()];

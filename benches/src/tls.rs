@@ -189,7 +189,7 @@ impl Telling {
         }
         let (before, mut after, mut count) = (running.cpu(), Duration::ZERO, 0);
         while let Some(tick) = self.next() {
-            // What comes behind the end is a tick without length.
+            // What comes after the end is a tick without length.
             if tick["length_s"].as_f64().is_some_and(|length| length > 0.0) {
                 after = running.cpu();
                 count += tick[name].as_u64().expect("a number");

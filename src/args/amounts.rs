@@ -13,7 +13,7 @@ const LONGEST: usize = 64 * 1024 * 1024;
 /// Most steps of a ramp and addresses of a range; more are probably a typing error.
 const MOST: u64 = 100_000;
 
-/// A number, and the power of ten behind it.
+/// A number, and the power of ten after it.
 fn scaled(text: &str) -> (&str, u64) {
     match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1_000),

@@ -4,7 +4,7 @@
 #[derive(Default)]
 pub(super) struct RecordScanner {
     head: Vec<u8>,
-    /// Bytes of the current record behind its head.
+    /// Bytes of the current record after its head.
     rest: usize,
     /// Handshake messages are encrypted from here on.
     is_encrypted: bool,
@@ -12,7 +12,7 @@ pub(super) struct RecordScanner {
     is_lost: bool,
 }
 
-/// Of a record, and the first byte behind its head, which names a handshake message.
+/// Of a record, and the first byte after its head, which names a handshake message.
 const HEAD: usize = 5;
 
 impl RecordScanner {
@@ -30,7 +30,7 @@ impl RecordScanner {
             self.head.extend_from_slice(&bytes[..wanted]);
             bytes = &bytes[wanted..];
             if let [kind, 3, _, high, low, first] = self.head[..] {
-                // The first byte behind the head is part of the record.
+                // The first byte after the head is part of the record.
                 self.rest = usize::from(u16::from_be_bytes([high, low])).saturating_sub(1);
                 found.push(self.name(kind, first));
                 self.head.clear();
@@ -43,7 +43,7 @@ impl RecordScanner {
 
     fn name(&mut self, kind: u8, first: u8) -> &'static str {
         match kind {
-            // Behind it all messages of this direction are encrypted.
+            // After it all messages of this direction are encrypted.
             20 => {
                 self.is_encrypted = true;
                 "change_cipher_spec"

@@ -35,7 +35,7 @@ pub(super) struct SocketStory {
     fin_sent: bool,
     fin_received: bool,
     first_fin: Option<FirstFin>,
-    /// Bytes were sent behind the peer's FIN.
+    /// Bytes were sent after the peer's FIN.
     sent_late: bool,
     is_reset: bool,
 }
@@ -257,7 +257,7 @@ fn were(unread: u64) -> String {
     format!("{} {}", counted(unread, "byte"), if unread == 1 { "is" } else { "are" })
 }
 
-/// The state behind a call, where the system tells it.
+/// The state after a call, where the system tells it.
 fn state_text(report: &SocketReport) -> String {
     report.tcp.map(|info| format!(": {}", TcpState::of(&info).name())).unwrap_or_default()
 }

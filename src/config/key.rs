@@ -30,7 +30,7 @@ pub(super) enum KeyPlace {
     Flag,
     /// One of the words without a flag, in their order.
     Word,
-    /// Behind `--`.
+    /// After `--`.
     Last,
 }
 

@@ -9,7 +9,7 @@ use super::environment::is_true;
 use super::key::{ConfigKey, Given, KeyForm, KeyPlace, Keys, has_port, is_port};
 use super::layer::{Entry, Origin};
 
-/// What a user has typed behind the command's name.
+/// What a user has typed after the command's name.
 pub(super) struct TypedWords {
     /// As clap takes them: without the switches that were taken back.
     pub(super) words: Vec<OsString>,
@@ -170,7 +170,7 @@ impl Merged {
         };
         let of = keys.words();
         let typed_one = of.iter().position(|&key| of_command_line(key)).unwrap_or(of.len());
-        // Before the words that were typed, and behind them.
+        // Before the words that were typed, and after them.
         words.extend(of[..typed_one].iter().filter_map(|&key| value(key)));
         let dashes = typed.iter().position(|word| word == "--").unwrap_or(typed.len());
         let (flags, command) = typed.split_at(dashes);

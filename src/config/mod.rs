@@ -155,12 +155,12 @@ fn is_command(word: &OsString) -> bool {
     !word.as_encoded_bytes().starts_with(b"-")
 }
 
-/// The words up to the command's name, and these behind it.
+/// The words up to the command's name, and these after it.
 fn with(typed: &[OsString], at: usize, words: &[OsString]) -> Vec<OsString> {
     [&typed[..=at], words].concat()
 }
 
-/// Merges the sources into words behind the command's name.
+/// Merges the sources into words after the command's name.
 fn sources(
     keys: &'static Keys,
     commands: &[Keys],

@@ -43,7 +43,7 @@ impl EventLog {
     }
 
     /// Appends the event of what `act` does, if it succeeds: an event that this causes elsewhere
-    /// comes behind it.
+    /// comes after it.
     pub(crate) fn append_with<T, E>(&self, act: impl FnOnce() -> Result<(T, u64, JsonObject), E>) -> Result<T, E> {
         let result = {
             let ring = &mut *self.ring.lock();
@@ -78,7 +78,7 @@ impl EventRing {
         self.first + self.lines.len() as u64
     }
 
-    /// The next lines of connections from this one on, up to a position; and the position behind
+    /// The next lines of connections from this one on, up to a position; and the position after
     /// them.
     fn batch(&self, position: u64, from: u64, until: u64) -> (Vec<u8>, u64) {
         let mut text = Vec::new();

@@ -14,7 +14,7 @@ use resound_console::{Console, closed_json, fault_json, opened_json};
 use super::{EventLog, FaultSetter, ListedConnection, OpenConnections};
 
 thread_local! {
-    /// The console of this worker. A fault is printed in its lane, behind the events before it.
+    /// The console of this worker. A fault is printed in its lane, after the events before it.
     static OF_WORKER: Cell<usize> = const { Cell::new(0) };
 }
 

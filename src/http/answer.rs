@@ -23,7 +23,7 @@ pub(crate) struct HttpAnswer {
     status: StatusCode,
     content_type: &'static str,
     allow: Option<&'static str>,
-    /// The connection ends behind it.
+    /// The connection ends after it.
     is_last: bool,
     /// A client has as much time as it wants to take it.
     may_stall: bool,

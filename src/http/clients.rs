@@ -151,7 +151,7 @@ impl HttpClient {
 }
 
 /// Completes when a client has left in the middle of an answer that may wait for ever. hyper
-/// notices that only while nothing has come behind the request.
+/// notices that only while nothing has come after the request.
 async fn left(stream: &TcpStream, activity: &ClientActivity) {
     loop {
         tokio::time::sleep(LOOK).await;

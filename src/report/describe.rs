@@ -54,7 +54,7 @@ pub(crate) fn measured(run: &Run) -> String {
     }
 }
 
-/// The warm-up, if there was one, behind these words.
+/// The warm-up, if there was one, after these words.
 pub(crate) fn warm_up(record: &Record, behind: &str) -> String {
     let time = Some(record.warm_up).filter(|time| !time.is_zero());
     time.map_or_else(String::new, |time| format!("{behind}{} of warm-up", units::latency(time)))

@@ -88,7 +88,7 @@ impl TopLine {
                 let _ = write!(to, "\x1b[{}G", column + 1);
             }
         }
-        // Behind a full line the cursor is still on its last character, which this would erase.
+        // After a full line the cursor is still on its last character, which this would erase.
         *to += if column < columns { "\x1b[0m\x1b[K" } else { "\x1b[0m" };
     }
 }

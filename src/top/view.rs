@@ -28,7 +28,7 @@ const PLAIN: TopStyle = TopStyle { colour: None, is_bold: false, is_faint: false
 const STRONG: TopStyle = TopStyle { is_bold: true, ..PLAIN };
 const FAINT: TopStyle = TopStyle { is_faint: true, ..PLAIN };
 
-/// The width of a name, and of a figure behind it.
+/// The width of a name, and of a figure after it.
 const NAME: usize = 10;
 const FIGURE: usize = 9;
 /// Lines below which only the table is shown.

@@ -125,7 +125,7 @@ impl Predecessor {
     }
 }
 
-/// Reads a line byte by byte: the bytes behind it belong to a later reader. After each timeout of
+/// Reads a line byte by byte: the bytes after it belong to a later reader. After each timeout of
 /// the stream `waits` says whether to wait once more.
 fn read_line(mut stream: &UnixStream, waits: impl Fn() -> bool) -> std::io::Result<String> {
     let (mut line, mut byte) = (Vec::new(), [0]);

@@ -1,4 +1,4 @@
-//! What must hold of the far end of a check, for any request and any bytes behind it: the body of
+//! What must hold of the far end of a check, for any request and any bytes after it: the body of
 //! the fuzz target, and of the test that replays its corpus.
 
 use std::time::Instant;

@@ -292,7 +292,7 @@ impl Running {
     }
 }
 
-/// Connects. A RST right behind the SYN-ACK is left to the first read, as one that comes a moment
+/// Connects. A RST right after the SYN-ACK is left to the first read, as one that comes a moment
 /// later: a blocking connect would return it, and a server that refuses a peer is no failed test.
 #[cfg(unix)]
 fn connected(address: SocketAddr) -> TcpStream {

@@ -10,9 +10,9 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 const TIME_UNITS: [(&str, u64); 5] =
     [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
-/// What a time is, behind `is not`.
+/// What a time is, after `is not`.
 pub const TIME: &str = "a time from 1us to 100 years, like 500ms, 10s or 5m";
-/// What a size is, behind `is not`.
+/// What a size is, after `is not`.
 pub const SIZE: &str = "a size like 512B, 64KiB or 1MiB";
 
 /// `500ms`, `10s`, `1h30m`, `1.5s`; a plain number is in seconds. From a microsecond to 100 years.

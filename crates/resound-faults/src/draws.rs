@@ -36,7 +36,7 @@ impl Draws {
     }
 }
 
-/// Further bits behind some that were drawn.
+/// Further bits after some that were drawn.
 pub fn sequel(bits: u64, nth: u64) -> u64 {
     mixed(bits.wrapping_add(nth.wrapping_add(1).wrapping_mul(GAMMA)))
 }

@@ -44,7 +44,7 @@ impl DelayShape {
     }
 }
 
-/// The value behind a fault's word.
+/// The value after a fault's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EffectValue {
     /// None: the word says all.
@@ -85,7 +85,7 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// The time behind the word, if there is one.
+    /// The time after the word, if there is one.
     pub(crate) fn time(self) -> Duration {
         match self.value {
             EffectValue::Time(time) => time,
@@ -94,7 +94,7 @@ impl Effect {
         }
     }
 
-    /// The size behind the word, if there is one.
+    /// The size after the word, if there is one.
     pub(crate) fn size(self) -> u64 {
         match self.value {
             EffectValue::Size(size) => size,

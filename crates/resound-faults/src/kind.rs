@@ -57,7 +57,7 @@ pub enum FaultKind {
     LateAnswer,
 }
 
-/// How the value behind a word is written.
+/// How the value after a word is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueForm {
     None,
@@ -236,7 +236,7 @@ impl FaultKind {
     }
 
     /// Does it break what TCP promises: that the bytes arrive as sent, each once and in order, and
-    /// that a FIN comes behind all of them? The other faults can happen to any TCP connection.
+    /// that a FIN comes after all of them? The other faults can happen to any TCP connection.
     pub fn breaks_promise(self) -> bool {
         matches!(self, K::Corrupt | K::Truncate | K::Duplicate | K::Swap)
     }

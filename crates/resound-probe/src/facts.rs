@@ -275,7 +275,7 @@ pub struct SessionLog {
     pub wrong: Option<WrongBytes>,
     /// Bytes handed to the system after the hello.
     pub sent: u64,
-    /// When the first byte behind the request came.
+    /// When the first byte after the request came.
     pub first_at_ms: Option<f64>,
     /// When the last byte came.
     pub last_at_ms: Option<f64>,

@@ -37,7 +37,7 @@ pub(crate) fn line_of(json: &str) -> String {
     format!("{PREFIX}{json} {}\n", check_of(json.as_bytes()))
 }
 
-/// The JSON of a line, behind its prefix. `None` if its check shows that it was changed.
+/// The JSON of a line, after its prefix. `None` if its check shows that it was changed.
 pub(crate) fn checked(rest: &[u8]) -> Option<&[u8]> {
     let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
     let (json, check) = rest.split_at_checked(rest.len().checked_sub(17)?)?;

@@ -24,7 +24,7 @@ pub fn detect_protocol(bytes: &[u8]) -> Option<DetectedProtocol> {
     Some(match bytes {
         [] => return None,
         // The type of a record: change_cipher_spec to heartbeat (RFC 8446, 5.1, and RFC 6520). No
-        // text begins with any of these, and the version behind the type is "to be ignored for all
+        // text begins with any of these, and the version after the type is "to be ignored for all
         // purposes".
         [20..=24, ..] => DetectedProtocol::Tls,
         // A length of two bytes, its highest bit set, and then the message's type: client_hello

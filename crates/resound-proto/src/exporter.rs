@@ -27,7 +27,7 @@ impl ExporterLog {
         Arc::new(Self { next: Arc::clone(next), provider: Arc::clone(provider), value: OnceLock::new() })
     }
 
-    /// The channel binding, behind the handshake of TLS 1.3.
+    /// The channel binding, after the handshake of TLS 1.3.
     pub(super) fn value(&self) -> Option<[u8; 32]> {
         self.value.get().copied()
     }

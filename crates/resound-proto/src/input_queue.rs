@@ -27,7 +27,7 @@ struct QueuedInput {
     bytes: Vec<u8>,
     /// Bytes before this were delivered.
     from: usize,
-    /// Bytes behind `from` known to hold no newline.
+    /// Bytes after `from` known to hold no newline.
     scanned: usize,
 }
 

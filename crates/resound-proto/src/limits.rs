@@ -6,7 +6,7 @@ use std::time::Duration;
 /// has the same limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that may wait in one connection: unsent answers, and the input behind them. At this
+    /// Bytes that may wait in one connection: unsent answers, and the input after them. At this
     /// mark the service gets no more messages, and the engine reads no more: TCP's window holds
     /// back a peer that does not read its answers. One message's answer, or one read, may exceed
     /// the mark. At least 1; by default 24 KiB.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 /// time after which Linux sends a lost segment again (200 ms), so that a message whose second
 /// segment was lost is not cut.
 const FIRST: Duration = Duration::from_millis(300);
-/// The pause behind each further one: by then the connection has shown that it sends no newlines.
+/// The pause after each further one: by then the connection has shown that it sends no newlines.
 const NEXT: Duration = Duration::from_millis(20);
-/// The pause behind bytes that may become a line of our own protocol. Its programs send the line in
+/// The pause after bytes that may become a line of our own protocol. Its programs send the line in
 /// one piece: even one whose segments are lost several times has arrived by then.
 const OWN: Duration = Duration::from_secs(10);
 /// How a line of our own protocol begins.

@@ -16,7 +16,7 @@ pub(super) enum State {
     /// it sends an answer (TLS's alert), the connection closes in order; where it does not, it is
     /// reset.
     Refused(CloseReason),
-    /// As `HalfClosed`, but input is discarded. The descriptor is closed behind the peer's FIN, or
+    /// As `HalfClosed`, but input is discarded. The descriptor is closed after the peer's FIN, or
     /// when the linger is over.
     Closing(CloseReason),
     /// Input is discarded; what the service sent before is delivered, and then the connection is

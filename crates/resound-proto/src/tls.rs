@@ -178,7 +178,7 @@ impl TlsLayer {
                 }
                 return Ok(());
             }
-            // Only what completes the record is copied; the records behind it are opened where they
+            // Only what completes the record is copied; the records after it are opened where they
             // lie.
             let (head, tail) = rest.split_at_mut(missing(&self.incomplete).min(rest.len()));
             let mut whole = std::mem::take(&mut self.incomplete);
@@ -384,7 +384,7 @@ fn seal<Data>(
     if clear > from {
         let mut room = clear - from + ((clear - from) / RECORD + 1) * OVERHEAD;
         let sealed = loop {
-            // The records are written behind the plain text, and then take its place: no other
+            // The records are written after the plain text, and then take its place: no other
             // memory is needed.
             out.resize(clear + room, 0);
             let (plain, records) = out.split_at_mut(clear);

@@ -154,7 +154,7 @@ pub(crate) enum BrokenLine {
     TooLong,
 }
 
-/// Reads a line with its newline; what came behind it is left in `rest`.
+/// Reads a line with its newline; what came after it is left in `rest`.
 pub(crate) async fn read_line(end: &PathEnd, stream: &Stream, rest: &mut Vec<u8>) -> Result<Vec<u8>, BrokenLine> {
     let mut reader = stream;
     let mut chunk = [0; 4096];

@@ -46,7 +46,7 @@ pub(crate) struct ConnectionRecord {
     /// end.
     pub(crate) planned_out: u64,
     pub(crate) planned_in: u64,
-    /// Bytes that it has carried behind these lines.
+    /// Bytes that it has carried after these lines.
     pub(crate) sent: u64,
     pub(crate) received: u64,
     /// Bytes that the far end has received, where it was asked.

@@ -52,7 +52,7 @@ pub(crate) struct ProbeConnection {
     /// Bytes of the pattern that were handed to the system.
     pub(crate) sent: u64,
     down: PatternCheck,
-    /// What came behind a line: another one, or bytes of the pattern.
+    /// What came after a line: another one, or bytes of the pattern.
     rest: Vec<u8>,
     _permit: Option<OwnedSemaphorePermit>,
     /// It counts as open for the others.
@@ -280,7 +280,7 @@ impl ProbeConnection {
         self.tcp().map_or(0, |tcp| tcp.bytes_received)
     }
 
-    /// Whether the far end still receives what this end has sent. A slow path behind a fast one
+    /// Whether the far end still receives what this end has sent. A slow path after a fast one
     /// takes all at once, and nothing moves here until it is through.
     async fn still_arrives(&self) -> bool {
         if self.sent == 0 {
@@ -393,7 +393,7 @@ impl ProbeConnection {
         }
     }
 
-    /// Reads the line of a [`Step::Tell`]; the pattern goes on behind it.
+    /// Reads the line of a [`Step::Tell`]; the pattern goes on after it.
     pub(crate) async fn told(&mut self) -> Result<SessionLog, Symptom> {
         let mut rest = std::mem::take(&mut self.rest);
         let line = loop {

@@ -59,7 +59,7 @@ pub(crate) async fn run(
     } else {
         run.skip_rest("there is no connection");
     }
-    // Behind the greeting of a far end that plays, its own check counts them.
+    // After the greeting of a far end that plays, its own check counts them.
     if let Some(report) = greet::changed_greetings(&greetings).filter(|_| kind != FarKind::Probe) {
         run.add(report);
     }

@@ -41,7 +41,7 @@ pub(crate) enum Symptom {
     Closed { sent: u64, received: u64 },
     /// The last bytes before an end in order are missing.
     Cut { received: u64, of: u64 },
-    /// Bytes came behind the last ones that a sender has sent before its FIN.
+    /// Bytes came after the last ones that a sender has sent before its FIN.
     Added { direction: PathDirection, received: u64, of: u64, wrong: WrongBytes },
     /// All bytes arrived, and the FIN after them never did.
     NoFin { bytes: u64 },
@@ -75,9 +75,9 @@ pub(crate) enum NoHello {
     ResetAtOnce,
     /// It was closed before this end had sent anything.
     ClosedAtOnce,
-    /// It was reset behind the first bytes.
+    /// It was reset after the first bytes.
     Reset,
-    /// It was closed behind the first bytes.
+    /// It was closed after the first bytes.
     Closed,
     /// Nothing came.
     Silent,

@@ -121,7 +121,7 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
             | Symptom::Added { .. }
             | Symptom::Own(_),
         ) if is_far_made(closed) => Symptom::NotPlayed(format!("it ended the connection by itself: {closed}")),
-        // The far end's TLS has found it, and its alert may be lost behind its RST.
+        // The far end's TLS has found it, and its alert may be lost after its RST.
         (
             Some("tls"),
             Symptom::Reset { .. }

@@ -286,7 +286,7 @@ impl EditedLine {
         KeyEffect::Done(Input::Line(line))
     }
 
-    /// Shows another history entry; behind the last one is the line typed before.
+    /// Shows another history entry; after the last one is the line typed before.
     fn recall(&mut self, which: impl Fn(usize, usize) -> Option<usize>) {
         let end = self.history.len();
         let now = self.recalled.as_ref().map_or(end, |(at, _)| *at);

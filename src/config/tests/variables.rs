@@ -94,7 +94,7 @@ fn the_tests_read_no_variable_that_a_program_would_warn_of() {
             continue;
         }
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        // Behind an underscore, it is a part of another name.
+        // After an underscore, it is a part of another name.
         for (at, _) in text.match_indices("RESOUND_").filter(|(at, _)| !text[..*at].ends_with('_')) {
             let name: String = text[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
             found.insert(name);

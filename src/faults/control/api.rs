@@ -128,7 +128,7 @@ impl ControlApi {
         self.set(parsed(&faults)?, seed.unwrap_or_else(|| self.setter.holds().seed))
     }
 
-    /// Adds rules behind those that hold. No other change comes between: all changes are made on
+    /// Adds rules after those that hold. No other change comes between: all changes are made on
     /// this thread, and nothing is awaited here.
     fn append(&self, body: &[u8]) -> Result<HttpAnswer, HttpAnswer> {
         let FaultChange { faults, seed } = change(body)?;

@@ -51,7 +51,7 @@ fn the_console_shows_the_real_peer_and_with_verbose_the_way() {
     }
 }
 
-/// HAProxy's health checks, with and without TLS behind the header: they send LOCAL, and close.
+/// HAProxy's health checks, with and without TLS after the header: they send LOCAL, and close.
 #[test]
 fn a_proxys_own_connections_are_marked_and_can_be_kept_out_of_the_log() {
     let local = Header::new(Version::V2, Addresses::Local).encode().unwrap();

@@ -204,7 +204,7 @@ fn a_reset_in_the_middle_harms_no_other(engine: Engine) {
     let mut peer = server.connect();
     peer.read(100_000);
     peer.reset();
-    // A reset that a send has reported already is an end without close_notify to the receive behind
+    // A reset that a send has reported already is an end without close_notify to the receive after
     // it.
     let reason = server.closed();
     assert!(reason == CloseReason::Reset || server.secure && reason == CloseReason::Truncated, "{reason}");

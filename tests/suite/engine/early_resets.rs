@@ -1,4 +1,4 @@
-//! Peers that reset their connection right behind TCP's handshake, as the health checks of
+//! Peers that reset their connection right after TCP's handshake, as the health checks of
 //! balancers do.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};

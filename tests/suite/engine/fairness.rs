@@ -241,7 +241,7 @@ fn a_flood_does_not_keep_a_service_from_its_own_deadlines(engine: Engine) {
 #[cfg(target_os = "linux")]
 fn ticks_of(process: &std::process::Child) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
-    // Behind the name, which stands in brackets, the 12th and 13th fields are user and system time.
+    // After the name, which stands in brackets, the 12th and 13th fields are user and system time.
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

@@ -308,7 +308,7 @@ fn a_cut_while_input_is_held_is_no_orderly_end(engine: Engine) {
     both(engine, |server, is_secure| {
         let running = Running::start(server(), |_| Reply::new(Reply::PREFIX.as_bytes(), Framing::line()));
         let mut peer = Talk::with(&running, is_secure);
-        // Read at once: behind the answer to the first the beginning of the second is held.
+        // Read at once: after the answer to the first the beginning of the second is held.
         peer.send(b"one\ntw");
         peer.expect(b"Server received: one\n");
         running.handle.stop();

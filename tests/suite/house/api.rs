@@ -363,7 +363,7 @@ impl<'a> Listing<'a> {
         let docs = first_paragraph(attrs);
         let docs = if docs.is_empty() { docs } else { format!("  // {docs}") };
         let path = item.split([' ', '(', '<']).find(|word| word.starts_with("resound")).unwrap_or_default();
-        // Behind the item itself, and before what belongs to it.
+        // After the item itself, and before what belongs to it.
         let path = if item.contains(": impl") { path } else { path.trim_end_matches(':') };
         self.lines.push((path.into(), format!("{item}{cfg}{docs}")));
     }

@@ -27,7 +27,7 @@ impl Modules {
         Self(sources_in(root).iter().map(|file| (module(file), without_strings(&code(file)))).collect())
     }
 
-    /// The module that a path names as seen from `module`, and the first name behind it.
+    /// The module that a path names as seen from `module`, and the first name after it.
     fn resolve(&self, module: &str, path: &[String]) -> Option<(String, Option<String>)> {
         let mut base: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
         let mut rest = path;

@@ -31,12 +31,12 @@ on_each_engine_that_dials! {
 /// The bytes of a message.
 const SIZE: u64 = 64;
 
-/// Where this byte of the thirtieth answer behind the first stands.
+/// Where this byte of the thirtieth answer after the first stands.
 fn at(byte: u64) -> u64 {
     30 * SIZE + byte
 }
 
-/// Echoes lines, and does to the thirtieth behind the first what no fault of a path does.
+/// Echoes lines, and does to the thirtieth after the first what no fault of a path does.
 struct Bad {
     what: What,
     left: u64,
@@ -64,7 +64,7 @@ impl Service for Bad {
     }
 }
 
-/// A server that does it once on each connection, to the message behind so many.
+/// A server that does it once on each connection, to the message after so many.
 fn on_each(engine: Engine, what: What, left: u64) -> Running {
     Running::start(server(engine), move |_| Bad { what, left })
 }
@@ -122,7 +122,7 @@ fn a_late_answer_is_late_and_not_wrong(engine: Engine) {
     all_is_well(&record, 400);
     let longest = record.total.service.max().unwrap();
     assert!(longest >= Duration::from_millis(250), "{longest:?}");
-    // It is too late where it comes behind the end of the patience.
+    // It is too late where it comes after the end of the patience.
     let server = echoing(engine, "late-answer=1h @message=31");
     let timeout = Duration::from_secs(3);
     let settings = Settings { connections: 1, messages: Some(31), ..settings(Mode::Echo) };

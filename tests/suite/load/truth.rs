@@ -76,7 +76,7 @@ fn truth_rates_are_kept_to_one_per_cent() {
             let kept = record.total.counts.in_time() as f64 / record.elapsed.as_secs_f64();
             let lag = record.total.lag.percentile(99.0).unwrap();
             println!("{name}: {rate} wanted, {kept} kept, 99 % of lags up to {lag:?}");
-            // What is sent in the last moment is answered behind the end: one message, of a small
+            // What is sent in the last moment is answered after the end: one message, of a small
             // rate.
             assert!((kept - rate).abs() <= (rate * 0.01).max(0.5), "{kept} of {rate}");
             assert!(lag < Duration::from_millis(100), "{lag:?}");
@@ -170,7 +170,7 @@ fn truth_ten_million_messages_over_five_thousand_connections() {
         assert!((ours.errors()..=DEPTH * ours.errors()).contains(&ours.unanswered), "{ours:?}");
         let of = |counts: &[AtomicU64; 2]| counts.each_ref().map(|count| count.load(Relaxed));
         let ([seen_there, seen], [answered_there, answered]) = (of(&lines.seen), of(&lines.answered));
-        // Each unanswered line has ended its connection. Lines behind it may have reached no
+        // Each unanswered line has ended its connection. Lines after it may have reached no
         // service, and answers before it may be lost.
         assert_eq!((seen, seen_there), (answered, answered_there + ours.errors()));
         assert!((ours.received..=ours.sent - ours.errors()).contains(&(answered + answered_there)), "{ours:?}");

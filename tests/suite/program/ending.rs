@@ -64,7 +64,7 @@ async fn talk(id: u64, address: SocketAddr, habit: Habit, talked: Arc<Talked>, m
     }
 }
 
-/// Reads so many answers, or up to the end: that comes behind a whole one, unless it is a reset. (A
+/// Reads so many answers, or up to the end: that comes after a whole one, unless it is a reset. (A
 /// reset that a write has met is none to a read.) Returns whether they came.
 async fn read(stream: &mut TcpStream, line: &str, most: u64, talked: &Talked) -> bool {
     let want = format!("Server received: {line}");

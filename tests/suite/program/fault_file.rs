@@ -37,7 +37,7 @@ fn opened(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// Sends the rest, and returns what came back behind the first byte.
+/// Sends the rest, and returns what came back after the first byte.
 fn finish(mut client: TcpStream) -> Vec<u8> {
     client.write_all(&SENT[1..]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();

@@ -65,7 +65,7 @@ fn the_log_has_faults_and_messages_in_their_order() {
         assert_eq!(ask(address).1, format!("{ANSWER}{ANSWER}"));
         let events: Vec<Value> = (0..6).map(|_| serde_json::from_str(&server.stdout.next()).unwrap()).collect();
         let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-        // The fault of an answer comes with it, behind the message.
+        // The fault of an answer comes with it, after the message.
         assert_eq!(names, ["faults", "opened", "fault", "message", "fault", "closed"]);
         assert_eq!(events[0]["faults"], "1: duplicate-last-line; 1: down: slice=3");
         let fault = &events[4];

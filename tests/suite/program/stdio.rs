@@ -259,7 +259,7 @@ fn blocks(end: impl AsFd) -> bool {
     !fcntl_getfl(&end).unwrap().contains(OFlags::NONBLOCK)
 }
 
-/// All that comes out of a pipe behind what was in it.
+/// All that comes out of a pipe after what was in it.
 fn behind(filler: usize, mut reader: PipeReader) -> String {
     let mut all = String::new();
     reader.read_to_string(&mut all).unwrap();

@@ -163,7 +163,7 @@ fn a_line_of_the_greatest_length_is_answered_and_a_longer_one_ends_the_connectio
     let mut bench = limited();
     bench.receive(b"12345\n");
     assert_eq!(bench.take_all(), b"> 12345\n");
-    // In one read, over several, and behind a line that is still answered.
+    // In one read, over several, and after a line that is still answered.
     for parts in [&[&b"ok\n123456\nnext\n"[..]][..], &[b"ok\n1234", b"56", b"78\nnext\n"]] {
         let mut bench = limited();
         for part in parts {

@@ -1,4 +1,4 @@
-//! Services whose two directions are independent, and resets behind what was sent, on a virtual
+//! Services whose two directions are independent, and resets after what was sent, on a virtual
 //! clock.
 
 use std::time::Duration;

@@ -173,7 +173,7 @@ impl ConnectionFaults {
             return true;
         }
         if self.is_over() {
-            // What still comes is discarded; behind it comes the sender's end.
+            // What still comes is discarded; after it comes the sender's end.
             return true;
         }
         if self.never_reads && direction == StreamDirection::Up {
@@ -186,7 +186,7 @@ impl ConnectionFaults {
     }
 
     /// Appends at most `room` bytes for the receiver of a direction. Where it has no room, a fault
-    /// of a server's own waits with the bytes behind it.
+    /// of a server's own waits with the bytes after it.
     pub fn poll(&mut self, now: Instant, direction: StreamDirection, room: usize, out: &mut Vec<u8>) -> Polled {
         self.advance(now);
         let now = self.now;

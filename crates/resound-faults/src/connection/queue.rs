@@ -14,7 +14,7 @@ pub(super) struct Mark {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MarkAction {
-    /// The connection's rule at this index happened to the bytes behind: only its event is due.
+    /// The connection's rule at this index happened to the bytes after: only its event is due.
     Note(usize),
     /// The same, and it acts here.
     Act(usize),

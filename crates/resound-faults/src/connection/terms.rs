@@ -71,7 +71,7 @@ pub enum End {
 }
 
 impl End {
-    /// Does nothing come behind it?
+    /// Does nothing come after it?
     pub(crate) fn is_final(self) -> bool {
         !matches!(self, End::Open | End::HalfClose)
     }
@@ -80,7 +80,7 @@ impl End {
 /// What a poll returned beside the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Polled {
-    /// What is done with the receiver, behind the bytes.
+    /// What is done with the receiver, after the bytes.
     pub end: End,
     /// There is more: poll again when these bytes have left.
     pub more: bool,

@@ -36,7 +36,7 @@ pub const MOST_RULES: usize = 256;
 /// The moments that a rule of a specification may begin at.
 #[derive(Clone, Copy, Debug)]
 pub struct TriggerWords {
-    /// What they are, behind `is not`.
+    /// What they are, after `is not`.
     pub what: &'static str,
     /// Those that are words: of `connect`, `message`, `packet` and `idle`.
     pub known: &'static [&'static str],
@@ -58,7 +58,7 @@ pub struct RuleHead<'a> {
     pub direction: Option<StreamDirection>,
     /// Where that stands, if it does.
     pub direction_place: Option<Range<usize>>,
-    /// Behind the last colon.
+    /// After the last colon.
     pub body: Part<'a>,
 }
 
@@ -142,7 +142,7 @@ fn body_of(body: Part<'_>, places: &mut Places) -> Result<FaultRule, Flaw> {
     Ok(rule)
 }
 
-/// A word behind the fault that is neither a WHEN nor a CHANCE in its place.
+/// A word after the fault that is neither a WHEN nor a CHANCE in its place.
 fn misplaced(word: Part<'_>, places: &Places) -> Flaw {
     let sentence = if word.text.starts_with('@') {
         match places.when {

@@ -1,4 +1,4 @@
-//! The value behind a fault's word.
+//! The value after a fault's word.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::effect::{DelayShape, EffectValue};
 use crate::error::{Flaw, SpecProblem};
 use crate::kind::{KindFacts, ValueForm};
 
-/// `None` behind `name` where no equals sign is.
+/// `None` after `name` where no equals sign is.
 pub(super) fn value(facts: &KindFacts, name: Part<'_>, value: Option<Part<'_>>) -> Result<EffectValue, Flaw> {
     let word = facts.word;
     let part = match (facts.value, value) {

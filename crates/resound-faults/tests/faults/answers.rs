@@ -111,7 +111,7 @@ fn a_server_can_send_its_fin_first() {
     bench.send(Down, b"answer\n");
     bench.expect(Up, b"question\n", End::Open);
     bench.expect(Down, b"", End::HalfClose);
-    // Behind what it has sent by then.
+    // After what it has sent by then.
     let mut bench = Bench::new("half-close-first @message=2");
     bench.send(Up, b"one\n");
     bench.send(Down, b"one\n");

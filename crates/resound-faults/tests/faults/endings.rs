@@ -282,7 +282,7 @@ fn what_comes_behind_the_end_of_both_directions_is_taken_and_discarded() {
     }
     assert!(faults.is_over() && out.is_empty());
     for direction in [Up, Down] {
-        // Otherwise a relay would never read the FIN behind it.
+        // Otherwise a relay would never read the FIN after it.
         assert!(faults.wants_input(direction));
         faults.received(now, direction, &[b'x'; 100_000]);
         assert!(faults.wants_input(direction) && !faults.needs_poll(direction));

@@ -161,7 +161,7 @@ fn slice_gives_a_segment_at_a_time_wherever_reads_fell() {
     let lengths: Vec<_> = whole.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(lengths.iter().all(|length| (1..=7).contains(length)), "{lengths:?}");
     assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
-    // A fixed length, and the end behind the last segment.
+    // A fixed length, and the end after the last segment.
     let mut bench = Bench::new("up: slice=3");
     bench.faults.received(bench.now, Up, b"abcdefg");
     bench.faults.received_fin(bench.now, Up);

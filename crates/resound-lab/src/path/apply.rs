@@ -113,7 +113,7 @@ fn act(
             connections::inject_reset(passing, flow, index, only);
         }
         (DefectKind::EatFin, _) => headers::eat_fin(passing),
-        // The router keeps them, because they are before and behind all rules.
+        // The router keeps them, because they are before and after all rules.
         (DefectKind::Nat | DefectKind::SplitTcp, _) => {}
         _ => {}
     }

@@ -128,7 +128,7 @@ impl<W: Write> Capture<W> {
         self.pad();
     }
 
-    /// Its length stands in front and behind.
+    /// Its length stands before and after it.
     fn end(&mut self) -> io::Result<()> {
         let length = (self.block.len() as u32 + 4).to_le_bytes();
         self.block[4..8].copy_from_slice(&length);

@@ -44,7 +44,7 @@ impl FlowKey {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TcpEnd {
     pub(super) has_sent: bool,
-    /// Behind the last of its bytes, SYN and FIN.
+    /// After the last of its bytes, SYN and FIN.
     pub(super) next: u32,
     pub(super) initial: u32,
     pub(super) has_fin: bool,

@@ -110,7 +110,7 @@ fn named(word: Part<'_>) -> Result<&'static DefectFacts, Flaw> {
     })
 }
 
-/// The value behind a defect's word, with the defaults of its options.
+/// The value after a defect's word, with the defaults of its options.
 fn value_of(facts: &DefectFacts, name: Part<'_>, value: Option<Part<'_>>) -> Result<(DefectValue, Option<Odds>), Flaw> {
     let part = match (facts.form, value) {
         (DefectForm::None, Some(value)) => {
@@ -183,7 +183,7 @@ fn rate(text: &str) -> Option<u64> {
     number(&bits[..bits.len() - unit.len()]).map(|count| u64::from(count) * factor / 8).filter(|bytes| *bytes > 0)
 }
 
-/// A word behind the defect.
+/// A word after the defect.
 fn further(word: Part<'_>, rule: &mut DefectRule, found: &mut Found) -> Result<(), Flaw> {
     if word.text.starts_with('@') {
         if found.when.replace(word.range()).is_some() {

@@ -33,7 +33,7 @@ pub enum DefectKind {
     SplitTcp,
 }
 
-/// How the value behind a word is written.
+/// How the value after a word is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DefectForm {
     None,

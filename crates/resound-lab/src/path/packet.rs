@@ -25,7 +25,7 @@ pub(super) struct PacketView {
     pub(super) is_v6: bool,
     /// Of the whole packet; what is behind is padding.
     pub(super) length: usize,
-    /// Where the header behind that of IP and its extensions starts.
+    /// Where the header after that of IP and its extensions starts.
     pub(super) transport: usize,
     /// Where the byte is that names the protocol.
     pub(super) next_header: usize,

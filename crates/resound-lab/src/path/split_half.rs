@@ -48,15 +48,15 @@ pub(super) struct SegmentContents {
 
 #[derive(Debug)]
 pub(super) struct SplitHalf {
-    /// The oldest sequence number that is not acknowledged; behind it come the buffer's bytes.
+    /// The oldest sequence number that is not acknowledged; after it come the buffer's bytes.
     una: u32,
     /// The next that is sent.
     next: u32,
-    /// Behind the last that was ever sent.
+    /// After the last that was ever sent.
     most: u32,
     is_syn_acked: bool,
     buffer: VecDeque<u8>,
-    /// A FIN comes behind the buffer.
+    /// A FIN comes after the buffer.
     pub(super) fin: bool,
     pub(super) is_fin_acked: bool,
     /// The next that the peer sends; `None` before its SYN.
@@ -78,7 +78,7 @@ pub(super) struct SplitHalf {
     timed: Option<(u32, Duration)>,
 }
 
-/// Is one sequence number behind another?
+/// Is one sequence number after another?
 fn is_after(one: u32, other: u32) -> bool {
     (one.wrapping_sub(other) as i32) > 0
 }
@@ -162,7 +162,7 @@ impl SplitHalf {
         let is_whole = received.data.len() >= length - old;
         self.take_ahead(room, &mut received.data);
         let mut behind = expected.wrapping_add(received.data.len() as u32);
-        // Nothing comes behind a FIN.
+        // Nothing comes after a FIN.
         if has_fin && is_whole && !self.has_peer_fin {
             self.has_peer_fin = true;
             behind = behind.wrapping_add(1);

@@ -9,7 +9,7 @@ fn a_forged_rst_reaches_both_ends_once() {
     assert_eq!(bench.down(&data_down(5000, 20)).len(), 1);
     let first = Segment { payload: vec![1; 10], ack: Some(5020), ..Segment::default() };
     assert_eq!(bench.up(&first.bytes()).len(), 1);
-    // The eleventh byte: the segment passes, and the RSTs come behind it.
+    // The eleventh byte: the segment passes, and the RSTs come after it.
     let left = bench.up(&Segment { seq: 1010, ..first.clone() }.bytes());
     assert_eq!(left.len(), 3);
     let sent = &bench.seen.sent[bench.seen.sent.len() - 2..];

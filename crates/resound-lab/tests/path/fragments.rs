@@ -18,7 +18,7 @@ fn together(parts: &[Vec<u8>]) -> Vec<u8> {
     whole.expect("not all fragments").payload
 }
 
-/// The bytes behind the IP header.
+/// The bytes after the IP header.
 fn transport(packet: &[u8]) -> Vec<u8> {
     packet[if packet[0] >> 4 == 4 { 20 } else { 40 }..].to_vec()
 }

@@ -152,7 +152,7 @@ fn a_packet_that_nothing_overtakes_is_not_held_for_ever() {
     assert!(bench.up(&data(1, 1)).is_empty());
     assert_eq!(bench.up(&data(2, 2)).len(), 1);
     assert_eq!(bench.up(&data(3, 2)).len(), 1);
-    // Behind the third.
+    // After the third.
     let left: Vec<u32> = bench.up(&data(4, 2)).iter().map(|packet| tcp(packet).sequence_number).collect();
     assert_eq!(left, [4, 1]);
     assert!(bench.up(&data(5, 1)).is_empty());

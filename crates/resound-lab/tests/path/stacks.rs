@@ -115,7 +115,7 @@ impl Stack {
             }
             self.received.extend(taken);
         }
-        // Its FIN comes behind all that it has to say.
+        // Its FIN comes after all that it has to say.
         if self.sent == to_send.len() && socket.may_send() && !self.is_closed {
             self.is_closed = true;
             socket.close();

@@ -29,7 +29,7 @@ impl Core {
     }
 
     /// Delivers what is held and then `input`, as far as backpressure allows, and keeps the rest.
-    /// Behind all of it stand the peer's FIN and the drain. `base` is the place of `input` in the
+    /// After all of it stand the peer's FIN and the drain. `base` is the place of `input` in the
     /// engine's buffer, if it stands there. Returns the part of that buffer to send back.
     pub(super) fn deliver(
         &mut self,
@@ -96,7 +96,7 @@ impl Core {
                         self.held_data(now, n, matches!(frame, Frame::Message(_)), out, echo, observer);
                     }
                     Frame::TooLong => self.line_too_long(out),
-                    // Only the rest of this line is copied; the lines behind it are delivered where
+                    // Only the rest of this line is copied; the lines after it are delivered where
                     // they stand.
                     Frame::More if !rest.is_empty() => {
                         let n = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);

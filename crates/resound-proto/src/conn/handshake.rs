@@ -149,7 +149,7 @@ impl Layers {
             return Ok(());
         }
         pending.waits_until = None;
-        // What comes right behind the handshake waits until the service is open.
+        // What comes right after the handshake waits until the service is open.
         let mut early = Vec::new();
         let received = tls.receive(wire, &mut |bytes| early.extend_from_slice(bytes));
         let is_closed = tls.peer_closed;

@@ -1,4 +1,4 @@
-//! How much may wait in a connection: what is unsent, and what has been received behind it.
+//! How much may wait in a connection: what is unsent, and what has been received after it.
 
 use super::Conn;
 use super::core::Core;

@@ -34,7 +34,7 @@ impl Conn {
         self.silent_at().is_some_and(|at| at <= now)
     }
 
-    /// When the held bytes become a message, though no newline ends them. Not behind the beginning
+    /// When the held bytes become a message, though no newline ends them. Not after the beginning
     /// of a TLS record: more is on its way then.
     pub(super) fn silent_at(&self) -> Option<Instant> {
         let silence = self.core.silence.as_ref()?;

@@ -55,7 +55,7 @@ impl Core {
         if self.has_lines() { memchr::memchr_iter(b'\n', bytes).count() as u64 } else { 0 }
     }
 
-    /// Input that is discarded, because the connection ends. Behind a drain the peer could not know
+    /// Input that is discarded, because the connection ends. After a drain the peer could not know
     /// that.
     #[cold]
     pub(super) fn discard(&mut self, now: Instant, input: &[u8], observer: &mut dyn Observer) {

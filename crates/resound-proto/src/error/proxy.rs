@@ -26,7 +26,7 @@ pub enum ProxyError {
     /// Version 1: a port that is not a number from 0 to 65535 without leading zeros.
     #[error("one of its ports is not a number from 0 to 65535")]
     Port,
-    /// A version behind the binary signature that is not 2.
+    /// A version after the binary signature that is not 2.
     #[error("its version is {0}, not 2")]
     Version(u8),
     /// Version 2: neither LOCAL (0) nor PROXY (1).

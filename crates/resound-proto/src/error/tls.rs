@@ -1,6 +1,6 @@
 //! [`TlsFailure`]: what went wrong in TLS.
 
-/// What went wrong in a TLS handshake, or in the records behind it.
+/// What went wrong in a TLS handshake, or in the records after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFailure {

@@ -96,7 +96,7 @@ pub enum Parsed {
     Done {
         /// Its contents.
         header: Header,
-        /// Its length in bytes; the bytes behind it belong to the connection.
+        /// Its length in bytes; the bytes after it belong to the connection.
         length: usize,
     },
 }

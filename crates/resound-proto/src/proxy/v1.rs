@@ -13,7 +13,7 @@ pub(super) const PREFIX: &[u8] = b"PROXY ";
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let head = &bytes[..bytes.len().min(LONGEST_V1)];
     let fields = &head[PREFIX.len()..];
-    // The specification demands to ignore everything behind UNKNOWN up to the CRLF, bare newlines
+    // The specification demands to ignore everything after UNKNOWN up to the CRLF, bare newlines
     // too.
     let unknown = fields.starts_with(b"UNKNOWN ") || fields.starts_with(b"UNKNOWN\r");
     let mut from = 0;

@@ -34,7 +34,7 @@ pub fn unmapped(address: SocketAddr) -> SocketAddr {
 }
 
 /// The network in the form in which addresses are compared: `::ffff:10.0.0.0/104` is 10.0.0.0/8,
-/// and the bits behind the prefix are zero.
+/// and the bits after the prefix are zero.
 pub fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),

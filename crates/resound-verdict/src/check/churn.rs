@@ -224,7 +224,7 @@ fn limited(found: AnsweredAtOnce) -> CheckReport {
 }
 
 /// What a run knows of a path when its connections in quick succession are over: how soon further
-/// ones may follow each other, and how many of them may be open at once. The checks behind this one
+/// ones may follow each other, and how many of them may be open at once. The checks after this one
 /// are about other things.
 #[derive(Default)]
 pub(crate) struct ConnectLimits {

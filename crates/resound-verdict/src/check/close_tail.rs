@@ -91,7 +91,7 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> TryOutcome<()> {
 }
 
 /// The far end's last bytes and its FIN after this end's FIN. Only a RST that the far end has not
-/// sent counts: what else goes wrong behind a FIN is the matter of the half-close checks.
+/// sent counts: what else goes wrong after a FIN is the matter of the half-close checks.
 async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> TryOutcome<()> {
     let pause = pause(rtt);
     let wait = u64::try_from((2 * pause).as_millis()).unwrap_or(0);

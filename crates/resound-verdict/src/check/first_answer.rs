@@ -12,7 +12,7 @@ pub(crate) enum Greeting {
     Words(FarKind, Vec<u8>),
 }
 
-/// How a hello begins behind its prefix. No other server's answer contains this.
+/// How a hello begins after its prefix. No other server's answer contains this.
 const IN_HELLO: &[u8] = b"{\"hello\":{";
 /// How much of it no other server's answer begins with.
 const LEAST_OF_HELLO: usize = 8;

@@ -41,7 +41,7 @@ pub(crate) struct GreetTry {
     pub(crate) answered_in: Option<Duration>,
     /// From the SYN to the answer, with TLS's handshake.
     pub(crate) took: Option<Duration>,
-    /// The connection, as this end's system sees it behind the answer.
+    /// The connection, as this end's system sees it after the answer.
     pub(crate) near: Option<NearFacts>,
     pub(crate) result: Result<Greeting, Symptom>,
 }
@@ -209,11 +209,11 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
     let may_be_at_once = is_any_lost && is_all(&|symptom| is_lost(symptom) || ended_at_once(symptom));
     let mut ends_at_byte = None;
     let is_cut = is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed)));
-    // With TLS a single byte comes behind a handshake.
+    // With TLS a single byte comes after a handshake.
     if is_cut && end.tls.is_none() {
         ends_at_byte = ends_at_one_byte(end).await;
     }
-    // A RST that came behind the ClientHello may have been sent before it.
+    // A RST that came after the ClientHello may have been sent before it.
     if may_be_at_once {
         let ends = all(tries.iter().map(|_| ends_at_once(end))).await;
         if ends.iter().all(Option::is_some) {
@@ -299,7 +299,7 @@ async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> Gre
     let start = Instant::now();
     let (stream, connected_in) = match end.connect(special).await {
         Ok(connected) => connected,
-        // A SYN is refused otherwise: this RST came behind the SYN-ACK.
+        // A SYN is refused otherwise: this RST came after the SYN-ACK.
         Err(Symptom::NoConnection { class: FailureClass::Reset, after, .. }) => {
             return GreetTry { connected_in: Some(after), ..broken(Symptom::NoHello(NoHello::ResetAtOnce)) };
         }
@@ -383,7 +383,7 @@ fn behind_the_line(error: &std::io::Error) -> Symptom {
 /// Whether one byte, whatever it is, ends each of three connections.
 async fn ends_at_one_byte(end: &PathEnd) -> Option<NoHello> {
     let mut seen = None;
-    // A server that expects a PROXY header or TLS waits for more behind one of these.
+    // A server that expects a PROXY header or TLS waits for more after one of these.
     for byte in [b"P", b"\x16", b"r"] {
         let reached = end.reach(Special::default()).await.ok()?;
         let mut stream = &reached.stream;

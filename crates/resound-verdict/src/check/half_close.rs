@@ -38,7 +38,7 @@ pub(crate) fn pause(rtt: Duration) -> Duration {
     2 * rtt + AFTER_FIN
 }
 
-/// What came behind a FIN, or in its absence. Whether the bytes are right is the matter of another
+/// What came after a FIN, or in its absence. Whether the bytes are right is the matter of another
 /// check.
 fn counted(received: Result<(), Symptom>) -> Result<(), Symptom> {
     match received {

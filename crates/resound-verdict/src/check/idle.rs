@@ -240,7 +240,7 @@ impl IdleFindings {
             (FirstWord::Server, PathDirection::In) if matches!(client, LadderFinding::Lives(_)) => {
                 Some(PathDirection::In)
             }
-            // Behind what it heard, this end's own words were lost.
+            // After what it heard, this end's own words were lost.
             (FirstWord::Server, PathDirection::Out) => Some(PathDirection::Out),
             _ => None,
         }

@@ -86,7 +86,7 @@ async fn stay_idle(probe: &mut ProbeConnection, wait: Duration) -> Result<Option
     }
 }
 
-/// The death that a symptom of the exchange behind the wait means.
+/// The death that a symptom of the exchange after the wait means.
 async fn died(probe: &ProbeConnection, symptom: Symptom, arrives: u64) -> Result<Option<IdleDeath>, Symptom> {
     match symptom {
         Symptom::Reset { .. } | Symptom::Closed { .. } => confirmed(probe, IdleDeath::OnData).await,
@@ -241,7 +241,7 @@ async fn speaks_on(
     let start = Instant::now();
     while start.elapsed() < wait {
         tokio::time::sleep(Duration::from_millis(20).min(wait.saturating_sub(start.elapsed()))).await;
-        // Behind a FIN nothing can be read; a RST leaves its error.
+        // After a FIN nothing can be read; a RST leaves its error.
         if probe.stream.take_error().is_some() {
             return confirmed(probe, IdleDeath::Reset(start.elapsed())).await;
         }

@@ -1,4 +1,4 @@
-//! `nagle`: a small write behind another one does not wait until the first is acknowledged
+//! `nagle`: a small write after another one does not wait until the first is acknowledged
 //! (Nagle's algorithm, RFC 896). With delayed acknowledgements (RFC 1122, 4.2.3.2) it waits for 40
 //! to 200 ms.
 

@@ -9,7 +9,7 @@ const BEFORE: usize = 80;
 /// Whether a server has answered a PROXY header as if it were a message.
 pub(crate) fn is_proxy_header(words: &[u8]) -> bool {
     let has = |words: &[u8], text: &[u8]| words.windows(text.len()).any(|piece| piece == text);
-    // At the beginning of what a server has echoed, or behind the first words of its answer.
+    // At the beginning of what a server has echoed, or after the first words of its answer.
     let start = &words[..words.len().min(BEFORE)];
     let v1 = ["PROXY TCP4 ", "PROXY TCP6 ", "PROXY UNKNOWN\r", "PROXY UNKNOWN\n"];
     // Version 2 begins with empty lines, a zero byte, and this.

@@ -79,7 +79,7 @@ fn pieces(every: Duration) -> Step {
 }
 
 /// Whether the far end may have sent all its bytes before the RST, as on a path that lets each
-/// question wait for its turn. `aborted` is what the far end said behind the RST.
+/// question wait for its turn. `aborted` is what the far end said after the RST.
 fn is_too_late(aborted: &SessionLog, log: &SessionLog) -> bool {
     aborted.steps > STEP_OF_PIECES && !is_over(log)
 }
@@ -122,7 +122,7 @@ async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> TryOutcome<Arrive
         probe.receive(1).await?;
         let far = probe.far();
         probe.abort();
-        // A question behind the RST has waited in the same queues.
+        // A question after the RST has waited in the same queues.
         let mut log = far.asked().await?;
         if !is_over(&log) {
             // The far end goes on to provoke one.
@@ -187,7 +187,7 @@ async fn try_control(end: &PathEnd, before: u64, rtt: Duration) -> TryOutcome<()
     .await
 }
 
-/// The tail arrives where no RST comes behind it, and the connection goes on.
+/// The tail arrives where no RST comes after it, and the connection goes on.
 async fn try_tail_control(end: &PathEnd, direction: PathDirection, bytes: u64) -> TryOutcome<()> {
     if direction == PathDirection::Out {
         let steps = [Step::Read(bytes), Step::Tell, Step::Read(1), Step::Send(1)];
@@ -255,7 +255,7 @@ async fn try_tail_in(end: &PathEnd, rtt: Duration) -> TryOutcome<ArrivedReset> {
     // The hello is no part of the tail.
     play_and_end(end, SLOWED, &[Step::Read(1), Step::Send(TAIL), Step::Reset], async |mut probe| {
         probe.send(1).await?;
-        // Where the path takes all of it, the RST comes behind it at once, and what the path is to
+        // Where the path takes all of it, the RST comes after it at once, and what the path is to
         // lose is lost before this end reads. An end-to-end connection waits for this end to read.
         // Where connections wait for their turn, so does the question, and the far end gives up.
         let limit = 2 * rtt + TAKES;

@@ -85,7 +85,7 @@ impl ResetRule {
         let resets = if greeted.len() >= RULE { greeted } else { resets.map(value).collect() };
         // Without a whole one nothing is left to compare with.
         let whole = lines.iter().filter(|line| !is_reset(line)).map(value).max().unwrap_or_default();
-        // At the edge, a RST may come behind the last byte, and lines of the protocol count too.
+        // At the edge, a RST may come after the last byte, and lines of the protocol count too.
         let above = resets.iter().filter(|reset| **reset > whole);
         // A small amount is no edge of transfers.
         let edge = EDGE.min(whole / 16);

@@ -67,7 +67,7 @@ pub(super) async fn hold(end: PathEnd, mut lines: mpsc::Receiver<Vec<u8>>, sink:
         Err(symptom) => return sink.tell(SlotEvent::Failed(symptom)).await,
     };
     sink.tell(SlotEvent::Connected).await;
-    // A RST that a write has met is no error of the read behind it any more: that meets the end.
+    // A RST that a write has met is no error of the read after it any more: that meets the end.
     let met_reset = AtomicBool::new(false);
     let mut writer = &stream;
     let write = async {
@@ -81,7 +81,7 @@ pub(super) async fn hold(end: PathEnd, mut lines: mpsc::Receiver<Vec<u8>>, sink:
                 break;
             }
         }
-        // The reader learns how the connection ended, behind the answers that came before.
+        // The reader learns how the connection ended, after the answers that came before.
         std::future::pending::<()>().await;
     };
     let ended = tokio::select! {

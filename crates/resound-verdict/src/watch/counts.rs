@@ -24,7 +24,7 @@ pub struct HeartbeatCounts {
     pub skipped: u64,
     /// Answers to heartbeats that were answered before.
     pub duplicated: u64,
-    /// Answers behind the answer to a later heartbeat.
+    /// Answers after the answer to a later heartbeat.
     pub reordered: u64,
     /// Answers that answer no heartbeat of their connection.
     pub wrong: u64,

@@ -33,7 +33,7 @@ pub(super) fn number(answer: &[u8], far: FarKind) -> Option<u64> {
 pub(super) enum AnswerMeaning {
     /// It answers the heartbeat that was planned then.
     Answered(WatchMoment),
-    /// The same, behind an answer to a later heartbeat.
+    /// The same, after an answer to a later heartbeat.
     Reordered(WatchMoment),
     /// It answers one that was given up.
     GivenUp,

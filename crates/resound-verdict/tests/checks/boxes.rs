@@ -17,7 +17,7 @@ type Change = fn(usize, Vec<u8>, bool) -> Vec<u8>;
 struct Changes {
     out: Change,
     back: Change,
-    /// So long it waits for a FIN behind what it has read.
+    /// So long it waits for a FIN after what it has read.
     looks: Option<Duration>,
     /// A FIN of the server ends both directions.
     closes_both: bool,

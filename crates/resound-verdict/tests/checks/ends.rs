@@ -138,7 +138,7 @@ fn a_cap_is_found_where_it_is_asked_for() {
 
 #[test]
 fn what_may_be_chance_is_tried_again_before_it_is_judged() {
-    // Half-closes break on the first connections alone, and some behind them are reset.
+    // Half-closes break on the first connections alone, and some after them are reset.
     let path = Relayed::through("1-30: up: close-on-eof; 22-26: reset @20KiB");
     let ids = [CheckId::HalfCloseOut, CheckId::SpuriousReset];
     let report = check(&path.path(PATIENCE).only(ids));
@@ -149,7 +149,7 @@ fn what_may_be_chance_is_tried_again_before_it_is_judged() {
     assert!(half_close.summary.starts_with(why), "{half_close:#?}");
 }
 
-/// Seventy connections in a row meet no far end, and all before and behind them do.
+/// Seventy connections in a row meet no far end, and all before and after them do.
 #[test]
 fn an_outage_while_a_test_runs_is_no_pass() {
     for faults in ["100-170: accept-then-close", "100-170: silent"] {

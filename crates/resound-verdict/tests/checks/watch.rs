@@ -70,7 +70,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// Watches until `ready` is true of a second behind those that `meanwhile` was told of.
+/// Watches until `ready` is true of a second after those that `meanwhile` was told of.
 async fn watched(watch: Watch, mut on_second: impl FnMut(u64, &WatchSecond) -> bool) -> WatchRecord {
     let (stop, stopped) = oneshot::channel::<()>();
     let (mut stop, mut count) = (Some(stop), 0);

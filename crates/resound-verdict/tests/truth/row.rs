@@ -111,7 +111,7 @@ pub(crate) const fn early(faults: &'static str, found: &'static [&'static str]) 
     Row { relayed: 1, ..row(faults, found) }
 }
 
-/// One behind which the far end is not met.
+/// One after which the far end is not met.
 pub(crate) const fn wall(faults: &'static str, found: &'static [&'static str]) -> Row {
     Row { relayed: 0, ..row(faults, found) }
 }

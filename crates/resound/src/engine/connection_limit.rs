@@ -142,7 +142,7 @@ pub(crate) enum PlaceRequest {
 /// both back. Each connection keeps one, so it is small.
 pub(crate) struct ConnectionPermit {
     limit: Arc<ConnectionLimit>,
-    /// The number of the listener, and behind it that of the worker.
+    /// The number of the listener, and after it that of the worker.
     place: u32,
     /// In the table of sources; 0 where sources are not counted.
     slot: u32,

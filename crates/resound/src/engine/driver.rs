@@ -229,7 +229,7 @@ impl Driver {
                 break;
             }
             let mut n = 0;
-            // Bytes leave in order: behind a queue they are only queued.
+            // Bytes leave in order: after a queue they are only queued.
             while self.queue.is_empty() && n < total {
                 let (first, second) = rest(echo, &cx.out, n);
                 match write(first, second) {
@@ -261,7 +261,7 @@ impl Driver {
         self.sent(n, cx);
     }
 
-    /// Does the last action as far as that is possible now: a FIN leaves once, behind all bytes.
+    /// Does the last action as far as that is possible now: a FIN leaves once, after all bytes.
     /// Returns whether the service waits for a [report](Driver::report_socket).
     #[inline]
     pub(crate) fn apply_action<'s>(
@@ -463,7 +463,7 @@ impl Driver {
     }
 }
 
-/// The rest of `first` and `second` behind the first `n` bytes of both together.
+/// The rest of `first` and `second` after the first `n` bytes of both together.
 fn rest<'a>(first: &'a [u8], second: &'a [u8], n: usize) -> (&'a [u8], &'a [u8]) {
     match n.checked_sub(first.len()) {
         None => (&first[n..], second),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::error::{Error, InterfaceProblem};
 
 /// The number of an interface of this machine, by its name or its number: the part of an address
-/// behind `%`.
+/// after `%`.
 ///
 /// # Errors
 /// [`Error::Interface`], which lists the interfaces.

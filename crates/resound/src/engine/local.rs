@@ -80,7 +80,7 @@ impl LocalWakes {
         self.forwarded.set(true);
     }
 
-    /// Whether the connection at hand was woken behind what was lent to it.
+    /// Whether the connection at hand was woken after what was lent to it.
     pub(crate) fn take_forwarded(&self) -> bool {
         self.forwarded.take()
     }

@@ -109,7 +109,7 @@ pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
     let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
-/// Makes the next close a FIN again, behind what the system still has to deliver.
+/// Makes the next close a FIN again, after what the system still has to deliver.
 pub(crate) fn fin_on_close(socket: &SockRef<'_>) {
     let _ = socket.set_linger(None);
 }
@@ -249,7 +249,7 @@ fn no_user_timeout(socket: &SockRef<'_>) {
 /// system reports a reset once: if a send has met it, a read returns the same as after a FIN.
 #[cfg(target_os = "linux")]
 pub(crate) fn was_reset(socket: &SockRef<'_>) -> bool {
-    // TCP_CLOSE of the kernel's net/tcp_states.h; behind the peer's FIN it would be TCP_CLOSE_WAIT.
+    // TCP_CLOSE of the kernel's net/tcp_states.h; after the peer's FIN it would be TCP_CLOSE_WAIT.
     const CLOSED: u8 = 7;
     use std::os::fd::AsRawFd;
     super::sys::tcp_info(socket.as_raw_fd()).is_some_and(|info| info.tcpi_state == CLOSED)

@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream as ClientStream;
 use super::plain_stream::{PlainStream, forward_io};
 use crate::tls::{Certificate, TlsClient, read_peer};
 
-/// A client's TLS connection, behind a [`Stream`](crate::Stream).
+/// A client's TLS connection, with a [`Stream`](crate::Stream) under it.
 pub struct TlsStream {
     plain: Arc<PlainStream>,
     /// Two tasks use it at once, one for each direction. Neither holds the lock while it waits.

@@ -108,7 +108,7 @@ impl DialError {
 }
 
 impl Attempt {
-    /// The system's error without its number, behind the failure's class where it has one.
+    /// The system's error without its number, after the failure's class where it has one.
     #[must_use]
     pub fn cause(&self) -> String {
         classed(FailureClass::of(&self.error), plain(&self.error))

@@ -222,7 +222,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     text
 }
 
-/// `DirectoryString` and its like; another value in hexadecimal digits behind `#`.
+/// `DirectoryString` and its like; another value in hexadecimal digits after `#`.
 fn text(value: AnyRef<'_>) -> String {
     let bytes = value.value();
     match value.tag() {

@@ -163,7 +163,7 @@ fn each_direction_ends_by_itself(engine: Engine) {
         first.send("question");
         first.finish();
         assert_eq!(second.rest(), b"question");
-        // What one end says behind the FIN of the other still arrives.
+        // What one end says after the FIN of the other still arrives.
         second.send(noise(1, 100_000));
         second.finish();
         assert_eq!(first.rest(), noise(1, 100_000));
@@ -244,7 +244,7 @@ fn wakes_from_outside_overtake_nothing(engine: Engine) {
     let path = Path::new(engine);
     for round in 0..100 {
         let (mut client, mut target) = path.pair();
-        // The answer and the FIN behind it arrive together, and so do wakes.
+        // The answer and the FIN after it arrive together, and so do wakes.
         target.send(format!("answer {round}"));
         target.finish();
         (0..10).for_each(|_| path.relay.wake_all());

@@ -186,7 +186,7 @@ fn a_client_beyond_the_limit_is_refused_and_the_relay_goes_on() {
     left.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     left.read_to_end(&mut Vec::new()).unwrap();
     assert_eq!(relay.get("/faults").status, 200);
-    // So has one that sent something behind its request.
+    // So has one that sent something after its request.
     for lines in streams.drain(..) {
         lines.get_ref().write_all(b"GET").unwrap();
         lines.get_ref().shutdown(std::net::Shutdown::Write).unwrap();

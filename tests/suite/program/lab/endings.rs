@@ -206,6 +206,6 @@ fn the_first_process_has_no_handler_of_its_owner() {
     // A Rust program handles two signals at least, for its stack.
     let (code, stdout, stderr) = lab(&["-q", "--", "grep", "^SigCgt", "/proc/1/status"]);
     let handled = stdout.trim().strip_prefix("SigCgt:\t").and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    // Behind the first 31 come those of the C library itself.
+    // After the first 31 come those of the C library itself.
     assert_eq!((code, handled.map(|handled| handled & 0x7fff_ffff), stderr.as_str()), (Some(0), Some(0), ""));
 }

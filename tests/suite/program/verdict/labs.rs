@@ -1,4 +1,4 @@
-//! The defects of the lab, and what `resound test` must find behind each: these checks, in this
+//! The defects of the lab, and what `resound test` must find for each: these checks, in this
 //! direction, over IPv4 and IPv6, and no others.
 //!
 //! A few run by default where the system allows a lab; the others with

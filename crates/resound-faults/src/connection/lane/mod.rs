@@ -65,7 +65,7 @@ pub(super) struct DirectionLane {
     /// The rule about a ClientHello, and the bytes that show one.
     hello: Option<(usize, Vec<u8>)>,
     pub(super) intake: Intake,
-    /// An ending waits in the queue: what comes behind it does not count.
+    /// An ending waits in the queue: what comes after it does not count.
     is_ending: bool,
     pub(super) fin_at: Option<Instant>,
     /// The sender is gone by RST.
@@ -167,7 +167,7 @@ impl DirectionLane {
         self.intake = Intake::Void;
     }
 
-    /// The receiver gets a FIN behind what waits for it.
+    /// The receiver gets a FIN after what waits for it.
     pub(super) fn half_close(&mut self, own: usize, now: Instant) {
         if self.intake < Intake::Ended {
             self.act(own, now);
@@ -175,7 +175,7 @@ impl DirectionLane {
         }
     }
 
-    /// The receiver gets a FIN behind what its sender has sent by now.
+    /// The receiver gets a FIN after what its sender has sent by now.
     pub(super) fn finish_first(&mut self, now: Instant) {
         if self.intake < Intake::Ended {
             self.flush(now);
@@ -232,7 +232,7 @@ impl DirectionLane {
     /// How many bytes come before the next thing that happens; at least one.
     fn run(&self, bytes: &[u8]) -> usize {
         let due = self.at_offsets.first().map_or(u64::MAX, |(offset, ..)| offset - self.offset);
-        // What a ClientHello's start decides comes behind that start.
+        // What a ClientHello's start decides comes after that start.
         let hello = if self.hello.is_some() { HELLO_START as u64 } else { u64::MAX };
         let line = match self.at_messages.is_empty() {
             true => None,

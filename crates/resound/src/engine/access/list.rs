@@ -73,7 +73,7 @@ mod tests {
             (&["-::ffff:192.0.2.0/120"], "192.0.3.1", true),
             (&["+::ffff:0:0/96"], "192.0.2.1", true),
             (&["+::ffff:0:0/96"], "2001:db8::1", false),
-            // Equally long once both are written alike; and bits behind a prefix have no meaning.
+            // Equally long once both are written alike; and bits after a prefix have no meaning.
             (&["+::ffff:10.0.0.0/104", "-10.0.0.0/8"], "10.0.0.1", false),
             (&["+::ffff:10.66.7.8/112", "-10.1.2.3/8"], "10.66.0.1", true),
             (&["-::ffff:192.0.2.7/128"], "192.0.2.7", false),

@@ -118,7 +118,7 @@ impl FaultedService {
         }
     }
 
-    /// The service learns of a drain behind all that was received before it.
+    /// The service learns of a drain after all that was received before it.
     fn drain_inner(&mut self, cx: &mut Cx<'_>) {
         let is_next = !self.faults.holds(StreamDirection::Up) || self.inner.is_paused();
         if self.is_draining && is_next && self.inner.has_taken_all() {

@@ -27,7 +27,7 @@ impl PendingAnswers {
         self.len() == 0
     }
 
-    /// An answer, which may wait until a time; those behind it wait with it.
+    /// An answer, which may wait until a time; those after it wait with it.
     pub(super) fn push(&mut self, mut answer: Vec<u8>, until: Option<Instant>) {
         if let Some(until) = until {
             self.waits.push_back((self.passed + self.len() as u64, until));

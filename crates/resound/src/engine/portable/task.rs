@@ -238,7 +238,7 @@ impl ConnectionTask {
     /// The connection has failed, and no read is to meet that.
     fn fail(&mut self, context: &mut TaskContext) -> Result<(), CloseReason> {
         if self.worker.local.is_some() && self.driver.may_read() {
-            // The error stays, for the read behind the last byte.
+            // The error stays, for the read after the last byte.
             self.driver.handle_peer_reset(&mut context.driver);
             return Ok(());
         }

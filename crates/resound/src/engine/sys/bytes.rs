@@ -86,7 +86,7 @@ impl SendBytes {
         }
     }
 
-    /// The rest behind the first `n` bytes, which have been sent. The rest of a lease is copied out
+    /// The rest after the first `n` bytes, which have been sent. The rest of a lease is copied out
     /// of its shared buffer.
     pub(crate) fn advance(self, n: usize) -> Self {
         match self {

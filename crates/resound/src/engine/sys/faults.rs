@@ -131,7 +131,7 @@ impl FaultInjector {
         let mut held: HashSet<u64> = HashSet::new();
         let mut old = std::mem::take(&mut self.late);
         let fresh = std::mem::take(done);
-        // A completion that is held back again also holds back those behind it.
+        // A completion that is held back again also holds back those after it.
         let mut sort = |faults: &mut Self, one: Done, chance: u64| {
             let stream = one.stream();
             if held.contains(&stream) || faults.one_in(chance) {

@@ -51,7 +51,7 @@ struct PoolState {
 
 #[derive(Default)]
 struct Buffer {
-    /// The kernel may still fill the part behind `used`.
+    /// The kernel may still fill the part after `used`.
     provided: Cell<bool>,
     used: Cell<usize>,
     leases: Cell<usize>,
@@ -202,7 +202,7 @@ impl Lease {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: initialised (by the mapping, then by the kernel); the kernel writes only behind
+        // SAFETY: initialised (by the mapping, then by the kernel); the kernel writes only after
         // `used`, and no other lease has this part.
         unsafe { std::slice::from_raw_parts(self.start().as_ptr(), self.len()) }
     }

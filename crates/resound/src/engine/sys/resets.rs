@@ -9,7 +9,7 @@ use crate::engine::socket::{is_unfinished_tcp, reset_on_close};
 
 /// The highest limit of descriptors that is looked through.
 const HIGHEST: u64 = 1 << 20;
-/// Behind stdin, stdout and stderr, which may be sockets of the parent process.
+/// After stdin, stdout and stderr, which may be sockets of the parent process.
 const FIRST: RawFd = 3;
 
 /// Lets the end of this process reset (RST) each TCP connection on which this end has sent no FIN:

@@ -162,7 +162,7 @@ impl Ring<'_> {
     /// from or sends to.
     pub(crate) fn poll_failure(&mut self, key: Key, socket: BorrowedFd<'_>) {
         // Not once: the kernel also reports a FIN (POLLRDHUP), for as long as a poll is armed
-        // behind it.
+        // after it.
         let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLERR as u32).multi(true).build();
         self.push(entry, Token::PollFailure(key));
     }

@@ -114,7 +114,7 @@ fn decided(socket: &Socket, since: Instant, request: &DialRequest, signals: &Sig
             }
             thread::sleep(TRY_AGAIN.min(left));
         }
-        // Behind the check: a connection that is established is served even if a drain has begun.
+        // After the check: a connection that is established is served even if a drain has begun.
         if signals.drain.begun() {
             return Err(no_answer());
         }

@@ -368,7 +368,7 @@ impl RingConn {
                 && let Some(mut parts) = self.input.take_parts()
             {
                 // All of them: the answer to the first is sent from where that lies, and the
-                // others' are copied behind it.
+                // others' are copied after it.
                 while !self.driver.is_ending()
                     && let Some(part) = parts.pop_front()
                 {

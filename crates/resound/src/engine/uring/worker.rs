@@ -406,7 +406,7 @@ impl RingWorker<'_, '_> {
     fn wake_partners(&mut self) {
         let Some(wakes) = self.context.wakes.clone() else { return };
         for _ in 0..ROUNDS {
-            // First: each is woken behind what was lent to it.
+            // First: each is woken after what was lent to it.
             while let Some(lent) = self.context.lent.pop_front() {
                 if let Some(key) = self.conns.find(lent.to) {
                     self.on(key, |conn, context| conn.forward(lent, context));

@@ -38,7 +38,7 @@ fn random_spec(dice: &mut Rng) -> (FaultSpec, bool) {
     if dice.u8(..3) == 0 {
         rules.push(format!("{}corrupt 40%", one(dice, directions)));
     }
-    // One ending at most: what comes behind it depends on how far the other end is by then.
+    // One ending at most: what comes after it depends on how far the other end is by then.
     let endings: &[&str] = if both_send { &["half-close"] } else { &["reset", "close", "half-close"] };
     if dice.bool() {
         let at = dice.usize(..=BYTES);
@@ -88,7 +88,7 @@ struct Timelines {
 enum Order {
     /// Each is over before the next one connects.
     InTurn,
-    /// One connects before or behind what others send and their ends, as drawn from this seed.
+    /// One connects before or after what others send and their ends, as drawn from this seed.
     Mixed(u64),
 }
 
@@ -137,7 +137,7 @@ fn in_turn(path: &Path, both_send: bool, in_pieces: bool) -> Vec<(Vec<u8>, bool)
 }
 
 /// The same of connections that are open together. Each step is drawn: the next one connects, or
-/// one of those that are open sends a piece, or its FIN behind the last.
+/// one of those that are open sends a piece, or its FIN after the last.
 fn mixed(path: &Path, both_send: bool, dice: &mut Rng) -> Vec<(Vec<u8>, bool)> {
     let (mut opened, mut senders, mut readers) = (0, Vec::new(), Vec::new());
     // No end is closed before all is read.

@@ -75,7 +75,7 @@ fn half_closed_idle_resets_a_half_closed_connection(engine: Engine) {
     assert_eq!(target.rest(), b"");
     assert_eq!(error_of_next_read(&mut client), ErrorKind::ConnectionReset);
     takes(TIME, since);
-    // Behind a FIN a read reports no RST, and a write does.
+    // After a FIN a read reports no RST, and a write does.
     eventually("the target is reset", || target.0.write_all(b"x").is_err());
     path.injects(&[(1, None, 0, FaultKind::HalfClosedIdle)]);
 }

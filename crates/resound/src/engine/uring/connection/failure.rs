@@ -44,7 +44,7 @@ impl RingConn {
 
     pub(super) fn fail(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         if self.is_read_out(context) {
-            // The error stays, for the receive behind the last byte.
+            // The error stays, for the receive after the last byte.
             self.driver.handle_peer_reset(&mut context.driver);
             return ConnectionFlow::Continue(());
         }
@@ -69,7 +69,7 @@ impl RingConn {
         if context.wakes.is_none() || !self.driver.conn().holds_input() {
             return failed(errno);
         }
-        // The other end has no room for it yet. The receive behind it meets the end again.
+        // The other end has no room for it yet. The receive after it meets the end again.
         if !self.driver.is_reset_by_peer() {
             self.driver.handle_peer_reset(&mut context.driver);
         }

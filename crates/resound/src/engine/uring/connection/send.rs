@@ -60,7 +60,7 @@ impl RingConn {
         self.send_all(None, context);
     }
 
-    /// Sends the echo and the output of an event from where they lie, or queues them behind the
+    /// Sends the echo and the output of an event from where they lie, or queues them after the
     /// send in flight.
     pub(super) fn send_all(&mut self, echo: Option<(Received, Range<usize>)>, context: &mut WorkerContext<'_, '_>) {
         if self.driver.is_reset_by_peer() {
