@@ -4,13 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use resound_load::{RampSteps, RampVariable, Sizes};
+use resound_load::{LONGEST_MESSAGE, MOST_STEPS, RATES, RampSteps, RampVariable, Sizes};
 
 use crate::units;
 
-/// Longest message. Bulk is `--shape stream`.
-const LONGEST: usize = 64 * 1024 * 1024;
-/// Most steps of a ramp and addresses of a range; more are probably a typing error.
+/// Most addresses of a range; more are probably a typing error.
 const MOST: u64 = 100_000;
 
 /// A number, and the power of ten after it.
@@ -26,8 +24,7 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("'{text}' is not a rate; write it like 1000, 2.5 or 50k (a second)");
     let (number, factor) = scaled(text);
     let rate = number.parse::<f64>().map_err(|_| wrong())? * factor as f64;
-    // From about one a day to one for each tick of the clock.
-    if (1e-5..=1e9).contains(&rate) { Ok(rate) } else { Err(wrong()) }
+    if RATES.contains(&rate) { Ok(rate) } else { Err(wrong()) }
 }
 
 /// A count: `1000`, `10k`, `1M` (powers of ten).
@@ -41,7 +38,9 @@ pub(super) fn count(text: &str) -> Result<NonZeroU64, String> {
 /// Sizes of messages: `64`, `16..1k`, `64*9,4k*1`.
 pub(super) fn sizes(text: &str) -> Result<Sizes, String> {
     let one = |text: &str| match units::size(text.trim())? {
-        size if size > LONGEST => Err(format!("'{text}': a message has at most 64 MiB; bulk is --shape stream")),
+        size if size as u64 > LONGEST_MESSAGE => {
+            Err(format!("'{text}': a message has at most 64 MiB; bulk is --shape stream"))
+        }
         size => Ok(size as u64),
     };
     if let Some((from, to)) = text.split_once("..") {
@@ -83,8 +82,8 @@ pub(super) fn steps(text: &str) -> Result<RampSteps, String> {
     if to < from {
         return Err(format!("'{text}' goes down: a ramp goes up, from its first level to its last"));
     }
-    if (to - from) / by > MOST as f64 {
-        return Err(format!("'{text}' has more than {MOST} steps: make them larger"));
+    if (to - from) / by > f64::from(MOST_STEPS) {
+        return Err(format!("'{text}' has more than {MOST_STEPS} steps: make them larger"));
     }
     let until = ["errors>0", "p99>10ms"].map(String::from).into();
     Ok(RampSteps { of, from, to, by, every: Duration::from_secs(2), until })

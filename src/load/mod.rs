@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use resound::server::HandshakeFactory;
 use resound::{Address, DialOptions, Endpoint, Engine, Handshake};
 use resound_load::{
-    Direction, Interval, Load, Mode, Record, RunningLoad, Settings, Shape, Threshold, Timestamps, direction,
+    Direction, Interval, Load, LoadError, Mode, Record, RunningLoad, Settings, Shape, Threshold, Timestamps, direction,
 };
 use tokio::sync::Notify;
 
@@ -189,7 +189,11 @@ async fn generate(
         breaks: Some(breaks),
     };
     let wants_kernel = load.settings.timestamps == Timestamps::Kernel;
-    let generation = load.start()?;
+    let generation = load.start().map_err(|error| match error {
+        // Its advice is found by its type.
+        LoadError::Dialer(error) => error.into(),
+        error => anyhow::Error::from(error),
+    })?;
     if wants_kernel && generation.timestamps() == Timestamps::Clock && !output.quiet {
         say("kernel timestamps are not available here: service times use this program's clock");
     }

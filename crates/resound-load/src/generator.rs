@@ -14,15 +14,17 @@ use super::rules::Rules;
 use super::run_config::{Pace, RunConfig, TrafficPattern};
 use super::schedule::RateCurve;
 use super::tally::Tallies;
-use super::{Direction, Generator, Mode, RampSteps, RampVariable, Settings, Shape, Threshold, Timestamps};
+use super::{Direction, Generator, LoadError, Mode, RampSteps, RampVariable, Settings, Shape, Threshold, Timestamps};
 use resound::server::{HandshakeFactory, MAX_WORKERS};
-use resound::{Dialer, Engine, Error, Handle};
+use resound::{Dialer, Engine, Handle};
 use resound_proto::{Endpoint, Limits, Reply};
 
 /// The bytes of one bulk message: what a connection sends at once.
 pub const BULK: u64 = 64 * 1024;
 /// Connections that share a tally on the threads engine, which has a worker per connection.
 const THREADS_PER_TALLY: usize = 64;
+/// How long an answer or a connect may take, unless the program says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// All connections are waited for as long as this many timeouts of connecting, within these bounds,
 /// besides the time that their connect rate takes. One attempt may take two, with its handshake.
 const TIMEOUTS: u32 = 6;
@@ -58,24 +60,48 @@ pub struct Load {
 }
 
 impl Load {
+    /// A load on this target, without a warm-up: an answer and a connect may take 10 seconds each,
+    /// the system chooses the local addresses, and a worker per core generates.
+    #[must_use]
+    pub fn new(target: Endpoint, mut settings: Settings) -> Self {
+        if settings.target.is_empty() {
+            settings.target = target.to_string();
+        }
+        Self {
+            settings,
+            target,
+            lines: false,
+            warm_up: Duration::ZERO,
+            timeout: TIMEOUT,
+            connect_timeout: TIMEOUT,
+            handshake: None,
+            sources: Vec::new(),
+            engine: Engine::Auto,
+            workers: None,
+            congestion: None,
+            breaks: None,
+        }
+    }
+
     /// Starts to connect.
     ///
     /// # Errors
-    /// Those of [`Dialer::start`].
-    pub fn start(self) -> Result<RunningLoad, Error> {
+    /// Those of [`Load::check`] and of [`Dialer::start`].
+    pub fn start(self) -> Result<RunningLoad, LoadError> {
         self.start_with(Dialer::new())
     }
 
     /// Starts to connect, with faults injected into the io_uring engine, for tests.
     ///
     /// # Errors
-    /// Those of [`Dialer::start`].
+    /// Those of [`Load::start`].
     #[cfg(feature = "fault-injection")]
-    pub fn start_with_faults(self, faults: resound::RingFaultConfig) -> Result<RunningLoad, Error> {
+    pub fn start_with_faults(self, faults: resound::RingFaultConfig) -> Result<RunningLoad, LoadError> {
         self.start_with(Dialer::new().inject_ring_faults(faults))
     }
 
-    fn start_with(mut self, dialer: Dialer) -> Result<RunningLoad, Error> {
+    fn start_with(mut self, dialer: Dialer) -> Result<RunningLoad, LoadError> {
+        self.check()?;
         let last_level = self.ramp_of(RampVariable::Connections).map(|ramp| ramp.level(ramp.count() - 1));
         let connections = last_level.map_or(self.settings.connections, |level| level.round() as u64);
         let workers = self.worker_count(connections);

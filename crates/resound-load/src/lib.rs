@@ -6,6 +6,7 @@
 
 mod answers;
 mod bounded;
+mod check;
 mod chunk_table;
 mod compare;
 mod connection;
@@ -41,6 +42,7 @@ mod waiting_messages;
 mod warnings;
 
 pub use bounded::{Bounded, Bounds, Figure};
+pub use check::{LONGEST_MESSAGE, LoadError, MOST_STEPS, RATES};
 pub use compare::{Comparison, Difference, FEWEST, RUNS, compare};
 pub use generator::{BULK, Load, Phase, RunningLoad, direction};
 pub use latency::{Bucket, Latency};

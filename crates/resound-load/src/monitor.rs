@@ -22,6 +22,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// connection that is served.
 const HOPELESS: u32 = 3;
 
+/// The shortest and the longest tick.
+const TICKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(86_400)];
+
 impl RunningLoad {
     /// Follows the run until it ends or `cut` is ready; after that, messages in flight get another
     /// second.
@@ -30,6 +33,8 @@ impl RunningLoad {
     /// finishing add up to the result. The record's intervals have the requested length if that is
     /// a multiple of `tick`.
     ///
+    /// A `tick` shorter than a millisecond or longer than a day counts as that.
+    ///
     /// Must be called within a tokio runtime with time enabled.
     pub async fn watch(
         self,
@@ -37,7 +42,7 @@ impl RunningLoad {
         cut: impl Future<Output = ()>,
         observe: impl FnMut(Phase, &Interval),
     ) -> Record {
-        RunMonitor::new(self, tick, observe).follow_until(cut).await
+        RunMonitor::new(self, tick.clamp(TICKS[0], TICKS[1]), observe).follow_until(cut).await
     }
 }
 

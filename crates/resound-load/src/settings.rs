@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use resound_proto::TlsInfo;
 
+use super::MOST_IN_FLIGHT;
+
 /// The settings of a load run, as parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// What decides when a message is sent.
     pub shape: Shape,
-    /// The address of the target, as typed.
+    /// The address of the target, as typed. [`Load::new`](super::Load::new) fills an empty one in.
     pub target: String,
     /// The target's reaction to a message.
     pub mode: Mode,
@@ -56,6 +58,49 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// A closed loop for 10 seconds against an echo server: each connection sends a message of 64
+    /// bytes once the one before is answered. The other fields can be changed:
+    ///
+    /// ```
+    /// # use resound_load::{Settings, Sizes};
+    /// let settings = Settings { size: Sizes::Range(16, 256), ..Settings::closed(10) };
+    /// ```
+    #[must_use]
+    pub fn closed(connections: u64) -> Self {
+        Self {
+            shape: Shape::Closed,
+            target: String::new(),
+            mode: Mode::Echo,
+            connections,
+            depth: 1,
+            rate: None,
+            arrivals: Arrivals::Fixed,
+            size: Sizes::Fixed(64),
+            duration: Some(Duration::from_secs(10)),
+            messages: None,
+            messages_per_connection: None,
+            direction: None,
+            ramp: None,
+            seed: fastrand::u64(..),
+            verify: true,
+            think_time: Duration::ZERO,
+            connect_rate: None,
+            busy_poll: Duration::ZERO,
+            timestamps: Timestamps::Clock,
+            interval: Duration::from_secs(1),
+            tls: None,
+            proxy: None,
+            command: String::new(),
+        }
+    }
+
+    /// As [`Settings::closed`], but an open loop: `rate` messages per second are planned, over all
+    /// connections.
+    #[must_use]
+    pub fn open(connections: u64, rate: f64) -> Self {
+        Self { shape: Shape::Open, depth: MOST_IN_FLIGHT, rate: Some(rate), ..Self::closed(connections) }
+    }
+
     /// The number of connections at the end of the run.
     #[must_use]
     pub fn most_connections(&self) -> u64 {

@@ -56,10 +56,10 @@ impl InputQueue {
     /// Probably the line has `length` bytes; as it grows, its bytes stay where they are.
     pub(super) fn push_part(&mut self, part: &[u8], length: usize) {
         let Some(last) = part.last() else { return };
+        debug_assert!(!part[..part.len() - 1].contains(&b'\n'), "a part of a line that was not searched");
         let waiting = self.0.get_or_insert_default();
         append(&mut waiting.bytes, part, length);
         waiting.scanned = waiting.rest().len() - usize::from(*last == b'\n');
-        debug_assert!(!waiting.rest()[..waiting.scanned].contains(&b'\n'), "a line of which no part was searched");
     }
 
     /// The message at the head.

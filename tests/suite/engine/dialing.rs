@@ -23,6 +23,7 @@ on_each_engine_plainly! {
     a_stop_ends_dials_under_way,
     a_plan_may_wait_for_an_end,
     a_plan_may_wait_for_an_instant,
+    an_event_comes_before_a_later_instant,
     a_panic_ends_what_panicked_only,
     a_unix_socket_is_dialled,
     services_are_woken_together,
@@ -306,6 +307,37 @@ fn a_plan_may_wait_for_an_instant(engine: Engine) {
     let call = call(server.address());
     let dialer = dialer(engine).start(move |_| Later(None, 5, call.clone())).unwrap();
     assert_eq!(dialer.wait().opened, 10);
+}
+
+fn an_event_comes_before_a_later_instant(engine: Engine) {
+    /// Where the plan would wait for an event, it names an instant after the end of the test.
+    struct HourLater(Plan);
+    impl DialPlan for HourLater {
+        fn next(&mut self, now: Instant) -> NextDial {
+            match self.0.next(now) {
+                NextDial::Wait => NextDial::At(now + Duration::from_secs(3600)),
+                next => next,
+            }
+        }
+        fn answered(&mut self, call: &DialRequest, took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
+            self.0.answered(call, took, conn)
+        }
+        fn failed(&mut self, call: &DialRequest, error: &io::Error, now: Instant) {
+            self.0.failed(call, error, now);
+        }
+    }
+    let server = replying(engine);
+    let (_held, gone) = crate::client::connecting::closed_port();
+    for call in [call(server.address()), call(gone)] {
+        let (send, news) = mpsc::channel();
+        let plan = move |_| {
+            let (open, since, news, talk) = (Rc::default(), Instant::now(), send.clone(), Talk::Lines(1));
+            HourLater(Plan { left: 3, at_once: 1, open, call: call.clone(), since, news, talk })
+        };
+        let dialer = dialer(engine).start(plan).unwrap();
+        (0..6).for_each(|_| drop(next_news(&news)));
+        dialer.wait();
+    }
 }
 
 fn a_panic_ends_what_panicked_only(engine: Engine) {

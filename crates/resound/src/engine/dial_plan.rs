@@ -17,7 +17,11 @@ pub trait DialPlan {
     /// the plan returns something other than [`NextDial::Dial`].
     ///
     /// A worker without free descriptors or ports calls it again only once one of its connections
-    /// has ended or 100 ms have passed, so that it never spins.
+    /// has ended or 100 ms have passed, so that it never spins. An engine may also call it without
+    /// an event: a worker of the threads engine does so every 100 ms while it has no connection.
+    ///
+    /// A panic here, in [`failed`](DialPlan::failed) or in the function that makes the plan is as
+    /// good as [`NextDial::Done`]: the worker dials no more, and ends with its last connection.
     fn next(&mut self, now: Instant) -> NextDial;
 
     /// A dial succeeded: the handshake before its service, such as TLS. By default there is none,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use resound_proto::CertificateFlaw;
 use rustls::CertificateError;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::{Certificate, Fingerprint};
@@ -64,9 +64,15 @@ impl Identity {
     /// A self-signed certificate for development: valid for 30 days, for these names and addresses.
     ///
     /// # Errors
-    /// [`Error::Certificate`] for a name that no certificate can have.
+    /// [`Error::Certificate`] without a name, or for one that no certificate can have.
     pub fn development(names: &[String]) -> Result<Self, Error> {
         let make = || -> Result<Self, Box<dyn std::error::Error>> {
+            if names.is_empty() {
+                return Err("it needs a name or an address".into());
+            }
+            if let Some(name) = names.iter().find(|name| !can_be_certified(name)) {
+                return Err(format!("`{name}` is neither a host name nor an IP address").into());
+            }
             let mut params = rcgen::CertificateParams::new(names.to_vec())?;
             params.distinguished_name = rcgen::DistinguishedName::new();
             params.distinguished_name.push(rcgen::DnType::CommonName, "resound development certificate");
@@ -139,6 +145,11 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// Whether a certificate can be for this name or address. A client asks for no other.
+fn can_be_certified(name: &str) -> bool {
+    ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +166,20 @@ mod tests {
             ("example.com", false),
         ] {
             assert_eq!(identity.is_for(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_for_names_that_a_client_can_ask_for() {
+        for (names, want) in [
+            (&[][..], "it needs a name or an address"),
+            (&["localhost", ""], "`` is neither a host name nor an IP address"),
+            (&["a b"], "`a b` is neither a host name nor an IP address"),
+            (&["*.*.example.org"], "`*.*.example.org` is neither"),
+        ] {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            let error = Identity::development(&names).unwrap_err().to_string();
+            assert!(error.contains(want), "{names:?}: {error}");
         }
     }
 

@@ -70,6 +70,9 @@ impl TlsServerSettings {
     }
 
     fn config(&self) -> Result<ServerConfig, Error> {
+        if self.identities.is_empty() {
+            return Err(Error::Tls("a TLS server needs a certificate, and none was given".into()));
+        }
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(settings_error)?;
@@ -105,7 +108,7 @@ impl TlsServer {
     /// TLS 1.2 and 1.3 with these settings, 1024 handshakes at once.
     ///
     /// # Errors
-    /// [`Error::Tls`] where the settings contradict each other.
+    /// [`Error::Tls`] where the settings have no certificate, or contradict each other.
     pub fn new(settings: &TlsServerSettings) -> Result<Self, Error> {
         let current = Arc::new(RwLock::new(Arc::new(settings.config()?)));
         Ok(Self { current, handshakes: HandshakeLimit::new(HANDSHAKES), hint: &[] })

@@ -176,7 +176,7 @@ impl PendingDials {
         if let Some(until) = until {
             self.deadlines.remove(&(until, number));
         }
-        self.at = self.at.or(Some(now)).filter(|_| !self.done);
+        self.ask(now);
         let error = match result {
             0 => None,
             // A repeated connect may find the connection established.
