@@ -50,9 +50,12 @@ pub(crate) fn of_error(error: &Error) -> Cow<'static, str> {
         Error::InUse { .. } => {
             "Choose another port (0 picks a free one), or stop the program that holds it (`ss -ltnp` names it)."
         }
+        Error::Permission { address } if address.starts_with("unix:") => "Choose a directory that you may write to.",
         Error::Permission { .. } => {
-            "Choose a port from 1024 up, or grant the privilege (CAP_NET_BIND_SERVICE, or run as root); for a unix \
-             socket, choose a directory you may write to."
+            "Choose a port from 1024 up, or grant the privilege (CAP_NET_BIND_SERVICE, or run as root)."
+        }
+        Error::Listen { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "Make its folder first, or choose another path."
         }
         Error::NotLocal { .. } => {
             "Use an address of this machine: 127.0.0.1 for local clients only, 0.0.0.0 or :: for every interface."

@@ -51,20 +51,22 @@ pub(crate) struct DescriptorBudget {
 }
 
 /// The budget of a server with `asked` workers, or else with one per core or as many as fit.
-/// `are_open`: its listeners are open already.
+/// `are_open`: its listeners are open already. `beside`: what `--admin` and `--control` take.
 pub(crate) fn for_server(
     engine: Engine,
     asked: Option<NonZeroUsize>,
     listeners: usize,
     are_open: bool,
+    beside: usize,
 ) -> Result<DescriptorBudget> {
     let each = BESIDE_A_LISTENER + usize::from(!are_open);
-    room("a server", asked, |workers| RUNTIME + ENDING + each * listeners + of_workers(engine, workers, false))
+    let needed = RUNTIME + ENDING + beside + each * listeners;
+    room("a server", asked, |workers| needed + of_workers(engine, workers, false))
 }
 
-/// The budget of a load generator.
-pub(crate) fn for_generator(engine: Engine, asked: Option<NonZeroUsize>) -> Result<DescriptorBudget> {
-    room("a generator", asked, |workers| RUNTIME + of_workers(engine, workers, true))
+/// The budget of a load generator. `beside`: what `--admin` takes.
+pub(crate) fn for_generator(engine: Engine, asked: Option<NonZeroUsize>, beside: usize) -> Result<DescriptorBudget> {
+    room("a generator", asked, |workers| RUNTIME + beside + of_workers(engine, workers, true))
 }
 
 /// The possible number of connections, of which there is one at least. Warns if that is fewer than

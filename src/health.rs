@@ -122,7 +122,7 @@ fn converse(mut stream: impl Read + Write, step: &HealthStep) -> Result<&'static
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("no answer: {error}")),
         }
-        if holds(&answer, MESSAGE) {
+        if answers_message(&answer) {
             return Ok("answered");
         }
     }
@@ -134,8 +134,18 @@ fn converse(mut stream: impl Read + Write, step: &HealthStep) -> Result<&'static
     }
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
-    memchr::memmem::find(bytes, text.as_bytes()).is_some()
+/// Whether a line ends with the message, as an echo and a reply do. One that quotes it is an error.
+fn answers_message(bytes: &[u8]) -> bool {
+    bytes.split(|&byte| byte == b'\n').any(|line| line.trim_ascii_end().ends_with(MESSAGE.as_bytes()))
+}
+
+/// Whether all of the content has come that the head of an answer announces.
+fn is_complete(head: &str, body: &str) -> bool {
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    length.is_none_or(|length| body.len() >= length)
 }
 
 /// Asks `/readyz`.
@@ -161,6 +171,7 @@ fn ask_admin(address: SocketAddr, step: &HealthStep) -> Result<&'static str, Str
     let word = serde_json::from_str::<serde_json::Value>(body).ok();
     let word = word.as_ref().and_then(|body| body.get("status").or(body.get("error"))?.as_str());
     match (status, word) {
+        (Some(_), _) if !is_complete(head, body) => Err("the answer was cut off".into()),
         (Some(200), Some("ready")) => Ok("ready"),
         (Some(_), Some(word)) => Err(escape::text(word.as_bytes())),
         (Some(status), None) => Err(format!("answers {status} to /readyz: is it the address of --admin?")),
@@ -201,5 +212,22 @@ mod tests {
         assert!(asked(b"").unwrap_err().contains("without an answer"));
         assert!(asked(b"220 smtp\x1b ready\r\n").unwrap_err().ends_with("expected: 220 smtp\\x1b ready\\r\\n"));
         assert!(asked(&vec![b'x'; 2 * MOST]).unwrap_err().len() < 120);
+    }
+
+    #[test]
+    fn an_error_that_quotes_the_message_is_no_answer() {
+        assert!(answers_message(b"hello\r\nEcho: resound health\r\n"));
+        for quoted in
+            ["-ERR unknown command 'resound health'\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n\"resound health\""]
+        {
+            assert!(!answers_message(quoted.as_bytes()), "{quoted}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_is_not_complete() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 18\r\nContent-Type: application/json";
+        assert!(is_complete(head, "{\"status\":\"ready\"}") && !is_complete(head, "{\"status\":\"ready\""));
+        assert!(is_complete("HTTP/1.1 200 OK", ""));
     }
 }

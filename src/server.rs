@@ -238,9 +238,10 @@ pub(crate) fn serve(
     let role = if plan.targets.is_empty() { "server" } else { "relay" };
     let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, role, Some(&mut inherited))).transpose()?;
     // Too few descriptors are an error before names are resolved and sockets bound.
-    descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false)?;
+    descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false, plan.beside)?;
     let listeners = bind(&plan, &mut inherited)?;
-    let room = descriptors::for_server(plan.engine, plan.workers, listeners.iter().flatten().count(), true)?;
+    let count = listeners.iter().flatten().count();
+    let room = descriptors::for_server(plan.engine, plan.workers, count, true, plan.beside)?;
     let chosen_ports = chosen_ports(&plan.addresses, &listeners);
     let started = started(&listeners, &plan.targets);
     let addresses: Vec<_> = started.iter().map(|(address, _)| address.clone()).collect();
@@ -258,7 +259,7 @@ pub(crate) fn serve(
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     // A relay needs two for each client.
     let sockets = if plan.targets.is_empty() { 1 } else { 2 };
-    let possible = room.connections.saturating_sub(plan.beside) / sockets;
+    let possible = room.connections / sockets;
     let settings = Server::new()
         .engine(plan.engine)
         .workers(room.workers)

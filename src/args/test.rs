@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use resound_verdict::{CheckId, Profile};
 
@@ -33,7 +33,7 @@ pub(super) struct TestFlags {
     #[arg(help_heading = TEST, long)]
     find_idle_timeout: bool,
     /// Open up to N connections at once, and look for a limit
-    #[arg(help_heading = TEST, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(help_heading = TEST, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     connections: Option<u32>,
     /// Run these checks alone (repeatable, or with commas between)
     #[arg(help_heading = TEST, long, value_name = "CHECK", value_delimiter = ',', value_parser = check_name)]
@@ -112,6 +112,9 @@ impl TestFlags {
             only,
             skip,
         };
+        if !self.only.is_empty() && self.only.iter().all(|check| self.skip.contains(check)) {
+            bail!("no check is left: --skip leaves out all that --only asks for");
+        }
         let has_path = self.only.is_empty() || !path.only.is_empty();
         Ok(TestTask {
             expect: self.expect,

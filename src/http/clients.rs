@@ -133,7 +133,8 @@ impl HttpClient {
         });
         let mut http = http1::Builder::new();
         http.timer(HttpTimer).header_read_timeout(PATIENCE).max_buf_size(MOST_HEAD).max_headers(MOST_HEADERS);
-        http.title_case_headers(true);
+        // A client may close its sending side after its last request.
+        http.title_case_headers(true).half_close(true);
         let left = left(&stream, &activity);
         let stream = ClientStream::new(Arc::clone(&stream), Arc::clone(&activity));
         let mut conversation = std::pin::pin!(http.serve_connection(stream, service));

@@ -189,11 +189,7 @@ async fn generate(
         breaks: Some(breaks),
     };
     let wants_kernel = load.settings.timestamps == Timestamps::Kernel;
-    let generation = load.start().map_err(|error| match error {
-        // Its advice is found by its type.
-        LoadError::Dialer(error) => error.into(),
-        error => anyhow::Error::from(error),
-    })?;
+    let generation = load.start().map_err(of_start)?;
     if wants_kernel && generation.timestamps() == Timestamps::Clock && !output.quiet {
         say("kernel timestamps are not available here: service times use this program's clock");
     }
@@ -295,13 +291,21 @@ fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String
 }
 
 /// Fails early if there are too few descriptors, and limits the workers to what fits.
+/// Why a load did not start. The advice for an error of the dialer is found by its type.
+fn of_start(error: LoadError) -> anyhow::Error {
+    match error {
+        LoadError::Dialer(error) => error.into(),
+        error => error.into(),
+    }
+}
+
 fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
-    let room = descriptors::for_generator(plan.engine, plan.workers)?;
+    let room = descriptors::for_generator(plan.engine, plan.workers, plan.beside)?;
     if plan.engine != Engine::Threads {
         plan.workers.get_or_insert(room.workers);
     }
     let connections = plan.settings.most_connections();
-    let possible = room.connections.saturating_sub(plan.beside) as u64;
+    let possible = room.connections as u64;
     if connections > possible {
         bail!(
             "{} need more descriptors than the limit on open files allows: use {} at most, or raise it \

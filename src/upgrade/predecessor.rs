@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use resound::server::Listener;
+use rustix::process::{Pid, getpgid, setpgid};
 
 use super::wire::{self, PassedListeners};
 
@@ -40,6 +41,7 @@ impl Predecessor {
                  as a shell script, has to start this program with `exec`"
             );
         }
+        join_group_of(pid);
         let lost = "the process that this one is to replace cannot be reached";
         // The descriptor of a socket that does not listen, so it is no listener.
         let stream = UnixStream::from(resound::system::inherited_descriptor(number).context(lost)?);
@@ -122,6 +124,15 @@ impl Predecessor {
             .await;
         }
         files
+    }
+}
+
+/// Joins the process group of the process with this number: a terminal's signals reach all of it.
+fn join_group_of(pid: u32) {
+    let parent = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(group) = parent.and_then(|parent| getpgid(Some(parent)).ok()) {
+        // In a group of its own it serves all the same.
+        let _ = setpgid(None, Some(group));
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as BlockingStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -19,8 +20,8 @@ use super::wire::{self, PassedListeners};
 /// A process that has closed its end of the stream takes this time at most to end.
 const LAST_STEPS: Duration = Duration::from_secs(2);
 
-/// A process that was started to replace this one. Dropping it kills the process, unless that has
-/// taken over.
+/// A process that was started to replace this one. Dropping it kills the process and what that has
+/// started, unless it has taken over.
 pub(super) struct Successor {
     child: Child,
     path: PathBuf,
@@ -61,6 +62,9 @@ impl Successor {
         let mut list = serde_json::to_vec(&list).with_context(failed)?;
         list.push(b'\n');
         let mut command = program.command(&path);
+        // So that what it starts, such as a script's own children, ends with it if it fails. It
+        // joins the group of this process by itself.
+        command.process_group(0);
         command.env(wire::VARIABLE, format!("{} {}", std::process::id(), inherited.as_raw_fd()));
         // It is this process that systemd's watchdog watches.
         command.env_remove("WATCHDOG_PID");
@@ -142,7 +146,11 @@ impl Successor {
 
     /// Ends the process, which must not serve.
     pub(super) fn kill(&mut self) {
-        // A process that has ended is a failure here, and no harm.
+        // A process that has ended is a failure here, and no harm. Its number is not reused until
+        // it is waited for. What it has started may hold the listening sockets.
+        if let Some(group) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.has_ended = None;

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Load, Mode, RampSteps, Settings, Shape, Sizes};
+use super::{Mode, RampSteps, Settings, Shape, Sizes};
 
 /// The longest message, in bytes. [`Shape::Stream`] sends more.
 pub const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
@@ -22,7 +22,7 @@ pub enum LoadError {
     /// A setting has a value with which nothing can be generated or measured.
     #[error("{setting}: {problem}")]
     Setting {
-        /// The field of [`Settings`] or [`Load`].
+        /// The field of [`Settings`] or [`Load`](super::Load).
         setting: &'static str,
         /// What is wrong with its value.
         problem: String,
@@ -36,24 +36,8 @@ fn wrong(setting: &'static str, problem: impl Into<String>) -> LoadError {
     LoadError::Setting { setting, problem: problem.into() }
 }
 
-impl Load {
-    /// Checks the settings, as [`Load::start`] does.
-    ///
-    /// # Errors
-    /// [`LoadError::Setting`] for the first that is wrong.
-    pub fn check(&self) -> Result<(), LoadError> {
-        self.settings.check()?;
-        let times = [
-            ("warm_up", self.warm_up, false),
-            ("timeout", self.timeout, true),
-            ("connect_timeout", self.connect_timeout, true),
-        ];
-        times.into_iter().try_for_each(|(setting, time, is_needed)| check_time(setting, time, is_needed))
-    }
-}
-
 impl Settings {
-    fn check(&self) -> Result<(), LoadError> {
+    pub(super) fn check(&self) -> Result<(), LoadError> {
         if self.connections == 0 {
             return Err(wrong("connections", "it is 0, so nothing would be measured"));
         }
@@ -111,7 +95,7 @@ fn check_rate(setting: &'static str, rate: f64) -> Result<(), LoadError> {
     }
 }
 
-fn check_time(setting: &'static str, time: Duration, is_needed: bool) -> Result<(), LoadError> {
+pub(super) fn check_time(setting: &'static str, time: Duration, is_needed: bool) -> Result<(), LoadError> {
     match time {
         Duration::ZERO if is_needed => Err(wrong(setting, "it is 0")),
         time if time > LONGEST_TIME => Err(wrong(setting, "it is longer than 100 years")),
@@ -151,7 +135,7 @@ fn check_ramp(ramp: &RampSteps) -> Result<(), LoadError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Direction, RampVariable};
+    use super::super::{Direction, Load, RampVariable};
     use super::*;
 
     fn load(change: impl FnOnce(&mut Load)) -> Load {

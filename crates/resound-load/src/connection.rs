@@ -12,11 +12,11 @@ use super::connection_state::{Blocked, ConnectionFailure};
 use super::nanos::nanos;
 use super::outcome::{AnswerTimes, ConnectionOutcome};
 use super::pattern::ChargenCheck;
-use super::run_config::{MOST_IN_FLIGHT, Pace, RunConfig, TrafficPattern};
+use super::run_config::{Pace, RunConfig, TrafficPattern};
 use super::schedule::Schedule;
 use super::slot::{ConnectionSlot, ReturnedSlots};
 use super::tally::Tally;
-use super::{Counts, LoadFailure, stall};
+use super::{Counts, LoadFailure, MOST_IN_FLIGHT, stall};
 use resound::CloseReason;
 use resound_proto::{Cx, Service};
 

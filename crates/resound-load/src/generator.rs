@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::check::check_time;
 use super::dial_plan::{DialRoute, LoadDialPlan};
 use super::length::Lengths;
 use super::nanos::nanos;
@@ -81,6 +82,20 @@ impl Load {
             congestion: None,
             breaks: None,
         }
+    }
+
+    /// Checks the settings, as [`Load::start`] does.
+    ///
+    /// # Errors
+    /// [`LoadError::Setting`] for the first that is wrong.
+    pub fn check(&self) -> Result<(), LoadError> {
+        self.settings.check()?;
+        let times = [
+            ("warm_up", self.warm_up, false),
+            ("timeout", self.timeout, true),
+            ("connect_timeout", self.connect_timeout, true),
+        ];
+        times.into_iter().try_for_each(|(setting, time, is_needed)| check_time(setting, time, is_needed))
     }
 
     /// Starts to connect.

@@ -49,8 +49,8 @@ pub use latency::{Bucket, Latency};
 pub use load_failure::{Failure, LoadFailure};
 pub use ramp::Threshold;
 pub use record::{Counts, Generator, Interval, RampStep, Record};
-pub use run_config::MOST_IN_FLIGHT;
 pub use settings::{
-    Arrivals, Direction, Mode, NegotiatedTls, RampSteps, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
+    Arrivals, Direction, MOST_IN_FLIGHT, Mode, NegotiatedTls, RampSteps, RampVariable, Security, Settings, Shape,
+    Sizes, Timestamps,
 };
 pub use timeline::Timeline;

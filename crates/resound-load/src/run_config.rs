@@ -12,9 +12,6 @@ use super::schedule::RateCurve;
 use super::tally::{SilentTime, Tallies, Tally};
 use super::{Arrivals, Failure, LoadFailure};
 
-/// Messages in flight on one connection of an open loop, unless the depth is given. Further
-/// messages wait in the schedule.
-pub const MOST_IN_FLIGHT: u64 = 65_536;
 /// No message is sent while this many bytes are unsent. An open loop keeps what is due in its
 /// schedule instead, which costs no memory.
 const HIGH_WATER: usize = 256 * 1024;

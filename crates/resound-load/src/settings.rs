@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use resound_proto::TlsInfo;
 
-use super::MOST_IN_FLIGHT;
+/// Messages in flight on one connection of an open loop, unless the depth is given. Further
+/// messages wait in the schedule.
+pub const MOST_IN_FLIGHT: u64 = 65_536;
 
 /// The settings of a load run, as parsed.
 #[derive(Clone, Debug, PartialEq)]

@@ -67,34 +67,33 @@ pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<Se
         if tried > 1 && start.elapsed() > end.patience {
             break;
         }
-        let reached = match end.reach(Special::default()).await {
-            Ok(reached) => reached,
-            Err(symptom) => {
-                last = symptom;
-                continue;
-            }
-        };
-        let line = match ask(end, &reached.stream, request, &mut Vec::new()).await {
+        let mut record = end.ledger.of_run().begins();
+        let asked = async { ask(end, &end.reach(Special::default()).await?.stream, request, &mut Vec::new()).await };
+        let line = match asked.await {
             Ok(line) => line,
-            // It is not the connection in question that has ended early.
-            Err(Symptom::Closed { received, .. }) => {
-                last = Symptom::AnswerCut { received };
-                continue;
-            }
             Err(symptom) => {
-                last = symptom;
+                record.broken(&symptom);
+                last = match symptom {
+                    // It is not the connection in question that has ended early.
+                    Symptom::Closed { received, .. } => Symptom::AnswerCut { received },
+                    other => other,
+                };
                 continue;
             }
         };
         let answer = ProbeAnswer::parse(&line);
         if let Some(ProbeAnswer::Session(log)) = &answer {
+            end.ledger.of_run().moved(None);
             end.greeted.add_asked(&log.instance);
         }
         match answer {
             Some(ProbeAnswer::Session(log)) if log.known => return Ok(*log),
             Some(ProbeAnswer::Session(_)) => last = Symptom::Forgotten,
             Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
-            _ => last = garbled(&line),
+            _ => {
+                last = garbled(&line);
+                record.broken(&last);
+            }
         }
     }
     Err(last)
@@ -129,7 +128,7 @@ pub(crate) async fn ask(
     let line = read_line(end, stream, rest).await;
     line.map_err(|broken| match broken {
         // An end in the middle of the line is one of a transfer.
-        BrokenLine::Io(error) if !rest.is_empty() => Symptom::of(&error, 0, 0),
+        BrokenLine::Io(error) if !rest.is_empty() => Symptom::of(&error, 0, rest.len() as u64),
         BrokenLine::Closed if !rest.is_empty() => Symptom::Closed { sent: 0, received: rest.len() as u64 },
         BrokenLine::Silent if !rest.is_empty() => {
             Symptom::Stalled { sent: 0, acknowledged: None, received: rest.len() as u64, wanted: 0 }

@@ -21,8 +21,9 @@ struct SharedLedger {
     open: AtomicUsize,
     lines: Mutex<Vec<ConnectionRecord>>,
     damage: Arc<Mutex<TransferDamage>>,
-    /// An early end is the matter of the check that has the connections.
-    is_apart: bool,
+    /// Of a separate ledger, that of the run. An early end is the matter of the check that has the
+    /// connections.
+    of_run: Option<ConnectionLedger>,
 }
 
 /// How many connections carried bytes, and what went wrong on some of them.
@@ -73,7 +74,12 @@ impl ConnectionLedger {
     /// on them count in this ledger too.
     pub(crate) fn apart(&self) -> Self {
         let damage = Arc::clone(&self.0.damage);
-        Self(Arc::new(SharedLedger { damage, is_apart: true, ..SharedLedger::default() }))
+        Self(Arc::new(SharedLedger { damage, of_run: Some(self.of_run()), ..SharedLedger::default() }))
+    }
+
+    /// The ledger of the whole run.
+    pub(crate) fn of_run(&self) -> Self {
+        self.0.of_run.as_ref().unwrap_or(self).clone()
     }
 
     /// A connection begins.
@@ -119,7 +125,7 @@ impl ConnectionLedger {
     pub(crate) fn moved_plainly(&self, symptom: Option<&Symptom>) {
         self.moved(symptom);
         if let Some(symptom @ Symptom::Closed { .. }) = symptom
-            && !self.0.is_apart
+            && self.0.of_run.is_none()
         {
             let mut damage = self.0.damage.lock();
             damage.symptoms.push(symptom.clone());
@@ -177,6 +183,17 @@ impl LedgerRecord {
             self.ledger.add(self.line(ResetSeen::BeforeGreeting));
         } else if symptom.never_reached_far_end() {
             self.ledger.missed(1, symptom);
+        }
+    }
+
+    /// As [`failed`](Self::failed), of a connection that no check judges: an answer that was cut
+    /// off, or stopped, is lost as well.
+    pub(crate) fn broken(&mut self, symptom: &Symptom) {
+        self.failed(symptom);
+        match symptom {
+            // A lost tail is the matter of `close-tail`, which explains it.
+            Symptom::Closed { .. } | Symptom::Stalled { .. } => self.ledger.missed(1, symptom),
+            _ => {}
         }
     }
 

@@ -21,6 +21,8 @@ use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
 use crate::run;
 pub(crate) use crate::settings::{PathSettings, Profile};
 
+/// The longest patience: waits are multiples of it.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 /// A connection without progress for this long counts as dead. Retransmissions of Linux are 0.2,
 /// 0.4, ... 6.4 s apart at small round-trip times.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,14 +93,14 @@ impl Path {
         self
     }
 
-    /// These checks alone, and those that they need.
+    /// These checks alone, and those that they need; without any, all checks of the profile.
     #[must_use]
     pub fn only(mut self, checks: impl IntoIterator<Item = CheckId>) -> Self {
         self.settings.only = checks.into_iter().collect();
         self
     }
 
-    /// Without these checks.
+    /// Without these checks. A report is empty if that leaves none of [`Path::only`].
     #[must_use]
     pub fn skip(mut self, checks: impl IntoIterator<Item = CheckId>) -> Self {
         self.settings.skip = checks.into_iter().collect();
@@ -112,10 +114,10 @@ impl Path {
         self
     }
 
-    /// How long nothing may move until a connection counts as dead.
+    /// How long nothing may move until a connection counts as dead: at most an hour.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.settings.patience = patience;
+        self.settings.patience = patience.min(LONGEST_PATIENCE);
         self
     }
 
@@ -156,6 +158,8 @@ impl Path {
     }
 
     /// Tests the path, for each address family of a name by itself.
+    ///
+    /// The future is not [`Send`]: await it in a task of a `LocalSet`, or in `block_on`.
     pub async fn check(&self) -> Vec<PathReport> {
         self.check_and_tell(&|_| ()).await
     }

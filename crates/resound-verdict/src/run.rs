@@ -20,9 +20,19 @@ use crate::path::PathSettings;
 use crate::path_run::{PathRun, Progress};
 use crate::permits::ConnectionPermits;
 use crate::place::PathEnd;
-use crate::report::{CheckReport, FarKind, PathReport};
+use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
 use crate::together::Together;
 
+/// The checks of what TCP alone has: RSTs, segments, options, and counts of acknowledged bytes.
+const OF_TCP: [CheckId; 7] = [
+    CheckId::ResetOut,
+    CheckId::ResetIn,
+    CheckId::MtuOut,
+    CheckId::MtuIn,
+    CheckId::HiddenBuffer,
+    CheckId::Options,
+    CheckId::SplitTcp,
+];
 /// How long a stall lasts where both ends misread windows.
 const KNOWN_STALL: Duration = Duration::from_secs(3);
 
@@ -35,12 +45,14 @@ pub(crate) async fn run(
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> PathReport {
     let start = Instant::now();
+    let (port, of_tcp) = match &end.address {
+        Address::Tcp { port, .. } => (Some(*port), &[][..]),
+        Address::Unix(_) => (None, &OF_TCP[..]),
+    };
+    let without_tcp: Vec<_> = of_tcp.iter().filter(|id| settings.wants(**id)).collect();
+    let settings = &settings.without(of_tcp);
     let run = PathRun::new(settings, end.machine.clone(), tell);
     run.add(resolved.clone());
-    let port = match &end.address {
-        Address::Tcp { port, .. } => Some(*port),
-        Address::Unix(_) => None,
-    };
     let hellos = if port.is_some() { split_hello::find(end).await } else { None };
     // Where a large ClientHello is lost, all other checks go on with a small one.
     let end = &end.with_tls(hellos.as_ref().and_then(SplitHellos::remedy));
@@ -67,11 +79,6 @@ pub(crate) async fn run(
     if kind == FarKind::SpeaksFirst && !is_own_header && greetings.shows_proxy_header() {
         run.add(proxy_header::unexpected());
     }
-    if port.is_none() {
-        for id in [CheckId::ResetOut, CheckId::ResetIn] {
-            run.skip(id, "a unix socket has no RST");
-        }
-    }
     let cut_off = waits::cut_off(settings);
     let behind = timeout(cut_off, after_greetings(&run, end, family, &greetings, hellos.as_ref(), &waiting)).await;
     // Those of a run that was cut off.
@@ -92,6 +99,11 @@ pub(crate) async fn run(
     }
     run.skip_rest(why_not(&greetings));
     let mut checks = run.checks.take();
+    for id in without_tcp {
+        let report = CheckReport::new(*id, CheckVerdict::Skip, "a unix socket has no TCP");
+        tell(Progress::Checked(&report));
+        checks.push(report);
+    }
     checks.sort_by_key(|check| CheckId::ALL.iter().position(|id| *id == check.id));
     PathReport {
         address: end.address.to_string(),

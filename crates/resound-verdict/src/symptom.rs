@@ -113,6 +113,16 @@ impl Symptom {
         }
     }
 
+    /// Whether a part of an answer had arrived, or a whole one that was changed.
+    pub(crate) fn answer_had_begun(&self) -> bool {
+        match self {
+            Self::Reset { received, .. } | Self::Closed { received, .. } | Self::Stalled { received, .. } => {
+                *received > 0
+            }
+            _ => self.changed().is_some(),
+        }
+    }
+
     /// Whether there was no connection, or none that a far end has greeted.
     pub(crate) fn never_reached_far_end(&self) -> bool {
         matches!(self, Self::NoConnection { .. } | Self::NoHello(_) | Self::HelloLost(_))

@@ -10,7 +10,7 @@ pub(super) struct Check {
     pub(super) sent: Vec<u8>,
     pub(super) expected: Vec<u8>,
     /// The prefix of each answer.
-    prefix: &'static str,
+    pub(super) prefix: &'static str,
     /// A FIN follows, and the server must answer and then close.
     pub(super) last: bool,
 }

@@ -96,7 +96,8 @@ impl CheckFailure {
 fn may_answer_messages(check: &Check, received: &[u8]) -> bool {
     let capital = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_uppercase();
     let (sent, came) = (capital(escape::without_ending(&check.sent)), capital(received));
-    !received.starts_with(b"HTTP/") && (came.contains(&sent) || habit(check, received).is_some())
+    let is_reply = !check.prefix.is_empty() && received.starts_with(check.prefix.as_bytes());
+    !received.starts_with(b"HTTP/") && (is_reply || came.contains(&sent) || habit(check, received).is_some())
 }
 
 /// Sends the messages and checks the answers. Without `expect`, a server that does not answer the

@@ -127,6 +127,8 @@ impl Conversation<'_> {
         mut signal: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<ExitCode> {
         let mut wire = ChatConnection::new(stream);
+        // On a connection that the user has replaced.
+        let mut has_lost = false;
         loop {
             let end = tokio::select! {
                 end = self.talk(&mut wire) => end,
@@ -140,7 +142,9 @@ impl Conversation<'_> {
             }
             let rest = self.plan.connect.explanations() + &self.view.rest();
             self.terminal.post(rest);
-            if (wire.has_unsent() || may_be_lost) && !matches!(end, ConversationEnd::Reset) {
+            let is_incomplete = wire.has_unsent() || may_be_lost;
+            has_lost |= is_incomplete && matches!(end, ConversationEnd::Reconnect);
+            if is_incomplete {
                 self.aside(&match wire.unsent() {
                     0 => "Not everything may have arrived: the server has not taken all of it".into(),
                     unsent => format!("Not everything was sent: {} and more may be missing", units::bytes(unsent)),
@@ -148,7 +152,7 @@ impl Conversation<'_> {
             }
             let mut pause = Duration::ZERO;
             match end {
-                ConversationEnd::Quit if wire.has_unsent() || may_be_lost => {
+                ConversationEnd::Quit if is_incomplete || has_lost => {
                     let what = "the server did not take all input before the conversation ended";
                     return Err(ClientFailure::new(FailureClass::Timeout, what).into());
                 }

@@ -117,6 +117,7 @@ impl<'a> TestRun<'a> {
                 {
                     self.not_sent(&error);
                 }
+                Err(error) if path.is_some() && !is_bound && self.lacks_tls(&error) => self.not_sent(&error),
                 other => other?,
             }
         }
@@ -145,7 +146,9 @@ impl<'a> TestRun<'a> {
         let tested = check::run(self.plan, stream, self.task.expect, first_word, start, out).await;
         let ended = match tested {
             Ok(ended) => ended,
-            Err(error) if is_of_tls_on_its_way(&error) => return Err(error),
+            Err(error) if is_of_tls_on_its_way(&error) || (self.task.path.is_some() && self.lacks_tls(&error)) => {
+                return Err(error);
+            }
             Err(error) => {
                 self.view.lock().add(TestedCheck::new(MESSAGES, CheckVerdict::Error, format!("{error:#}")));
                 return Err(error);
@@ -216,6 +219,12 @@ impl<'a> TestRun<'a> {
         let small = DialOptions { max_segment: Some(SMALL_SEGMENT), ..connect.dial };
         let Ok(stream) = resound::dial(&connect.address, small).await else { return false };
         connect.before.prepare(stream, connect.dial.timeout).await.is_ok()
+    }
+
+    /// Whether the server speaks TLS, and this connection does not.
+    fn lacks_tls(&self, error: &anyhow::Error) -> bool {
+        let failure = error.downcast_ref::<ClientFailure>();
+        self.plan.connect.before.tls.is_none() && failure.is_some_and(|failure| failure.class == FailureClass::Tls)
     }
 
     /// Nothing could be sent: no connection or no TLS was made, or that broke.

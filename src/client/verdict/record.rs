@@ -229,7 +229,8 @@ impl TestRecord {
     }
 
     fn is_unreachable(&self) -> bool {
-        self.cut_short.is_none() && self.addresses.iter().all(TestedAddress::is_unreachable)
+        let are_all = !self.addresses.is_empty() && self.addresses.iter().all(TestedAddress::is_unreachable);
+        self.cut_short.is_none() && are_all
     }
 
     /// What the checks of an address mean, in a few words.
@@ -237,12 +238,16 @@ impl TestRecord {
         let of_path = |verdict| address.checks.iter().any(|check| check.id != MESSAGES && check.verdict == verdict);
         let is_wrong = address.checks.iter().any(|check| check.id == MESSAGES && check.verdict == CheckVerdict::Fail);
         let so_far = if self.cut_short.is_some() { "cut short: " } else { "" };
+        // From one end, a change by the server looks like one by the path.
+        let who = if address.far == Some(FarKind::Probe) { "the path" } else { "the server or the path" };
         let path = if self.is_unreached(address) {
             "no connection".into()
         } else if of_path(CheckVerdict::Fail) {
-            "the path changes TCP".into()
+            format!("{who} changes TCP")
         } else if of_path(CheckVerdict::Flaky) {
-            "the path changes TCP at times".into()
+            format!("{who} changes TCP at times")
+        } else if is_wrong && self.has_path && address.far == Some(FarKind::Probe) {
+            "the server answers wrongly, or the path changes TCP at times".into()
         } else if address.has(CheckVerdict::Flaky) {
             "the server does not answer each time, or the path changes TCP at times".into()
         } else if of_path(CheckVerdict::Unknown) || of_path(CheckVerdict::Error) {
@@ -258,9 +263,9 @@ impl TestRecord {
         } else {
             "the server answers as it should".into()
         };
-        // A far end that cooperates answers rightly: what is wrong is the path's.
-        let is_of_path = address.far == Some(FarKind::Probe) && of_path(CheckVerdict::Fail);
-        let server = if is_wrong && !is_of_path { "the server answers wrongly" } else { "" };
+        // A far end that cooperates answers rightly: a wrong answer is probably the path's.
+        let is_known = self.has_path && address.far == Some(FarKind::Probe);
+        let server = if is_wrong && !is_known { "the server answers wrongly" } else { "" };
         let parts: Vec<_> = [server, &path].into_iter().filter(|part| !part.is_empty()).collect();
         format!("{so_far}{}", parts.join("; "))
     }

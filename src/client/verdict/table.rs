@@ -101,6 +101,7 @@ pub(super) fn far_end(address: &TestedAddress) -> String {
         Some(FarKind::Answers) => format!("a server that answers: {name}"),
         Some(FarKind::Silent) => "it takes connections and answers nothing".into(),
         Some(FarKind::Hangs) => "it ends connections without an answer".into(),
+        Some(FarKind::None) if address.was_connected => "not known: what it sent is no whole answer".into(),
         Some(FarKind::None) => "there is no connection".into(),
         None => "not known".into(),
     }

@@ -335,7 +335,9 @@ fn an_event_comes_before_a_later_instant(engine: Engine) {
             HourLater(Plan { left: 3, at_once: 1, open, call: call.clone(), since, news, talk })
         };
         let dialer = dialer(engine).start(plan).unwrap();
-        (0..6).for_each(|_| drop(next_news(&news)));
+        for _ in 0..6 {
+            next_news(&news);
+        }
         dialer.wait();
     }
 }

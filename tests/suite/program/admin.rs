@@ -110,6 +110,22 @@ pub(super) fn live(admin: SocketAddr) -> impl Iterator<Item = Value> {
 }
 
 #[test]
+fn a_client_that_closes_its_side_after_a_request_is_answered() {
+    for engine in engines() {
+        let (_server, _, admin) = started(&["--engine", engine]);
+        for _ in 0..20 {
+            let mut client = connect(admin);
+            // The FIN is there before an answer is, as with `nc -N`.
+            write!(client, "GET /readyz HTTP/1.1\r\nHost: {admin}\r\n\r\n").unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 ") && answer.ends_with("}\n"), "{engine}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn metrics_count_what_has_happened_and_no_peer_has_a_label() {
     for engine in engines() {
         let (_server, address, admin) = started(&["--engine", engine, "--deny", "127.0.0.9"]);

@@ -236,7 +236,7 @@ fn a_reset_has_its_cause_where_that_is_known() {
         in_order(
             &text,
             &[
-                "close(): SO_LINGER is 0, so an RST is sent, and what waits is discarded (ESTABLISHED before)\n",
+                "close(): SO_LINGER is 0, so an RST is sent, and unsent bytes are discarded (ESTABLISHED before)\n",
                 "  inferred: the peer's next call fails (ECONNRESET); no TIME_WAIT on either side\n",
             ],
         );

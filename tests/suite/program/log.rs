@@ -283,7 +283,7 @@ fn a_log_file_that_cannot_be_opened_anew_goes_on() {
     std::fs::rename(&here, &there).unwrap();
     server.signal(Signal::HUP);
     let warning = errors.next();
-    let want = "cannot be opened anew (No such file or directory): the log goes on in the file that is open";
+    let want = "cannot be reopened (No such file or directory): logging continues in the open file";
     assert!(warning.starts_with("resound: warning: --log-file ") && warning.ends_with(want), "{warning}");
     for _ in 0..3 {
         server.signal(Signal::HUP);

@@ -306,6 +306,22 @@ fn a_second_signal_is_refused_and_a_wish_to_end_is_heard() {
 }
 
 #[test]
+fn what_a_failed_start_has_started_holds_no_listener() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (link, started) = (linked(folder.path()), folder.path().join("started"));
+    let (mut server, address) = Generations::server(&link, &["--upgrade-start-timeout", "1s"]);
+    let file = started.display();
+    replace(&link, &format!("#!/bin/sh\nsleep 1000 &\necho $! > '{file}.new'\nmv '{file}.new' '{file}'\nwait\n"));
+    server.signal(Signal::USR2);
+    server.stderr.until("resound: warning: no upgrade: ");
+    let sleeping = std::fs::read_to_string(&started).expect("the script has begun").trim().parse().unwrap();
+    eventually("the script's own process has ended", || is_gone(sleeping));
+    server.end();
+    let refused = std::net::TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
 fn a_process_that_was_replaced_says_so_and_ends_at_the_timeout() {
     let (mut server, address) = Generations::server(program(), &["--upgrade-timeout", "1s", "--drain-timeout", "1h"]);
     let first = Pid::from_raw(server.pid.try_into().unwrap()).unwrap();

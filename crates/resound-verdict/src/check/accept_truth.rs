@@ -1,6 +1,7 @@
 //! `accept-truth`: the far end itself accepts.
 
 use super::CheckId;
+use super::first_answer::Greeting;
 use super::greet::{GreetTry, Greetings, elapsed};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
@@ -20,6 +21,7 @@ pub(crate) fn accept_truth(greetings: &Greetings, tries: &[GreetTry]) -> CheckRe
     let symptoms: Vec<_> = symptoms.into_iter().filter(|symptom| !is_changed(symptom)).collect();
     let ok = tries.len() - symptoms.len();
     let report = match symptoms.first() {
+        None if expects_tls(&tries) => CheckReport::new(id, CheckVerdict::Unknown, "the server expects TLS: --tls"),
         None => {
             let answered = tries.iter().filter_map(|tried| tried.answered_in).min();
             let summary = match (greetings.kind(), answered) {
@@ -53,6 +55,18 @@ pub(crate) fn accept_truth(greetings: &Greetings, tries: &[GreetTry]) -> CheckRe
         Some(first) => unanswered(first),
     };
     symptoms.iter().fold(report.tried(ok, tries.len()), |report, symptom| report.saw(symptom.to_string()))
+}
+
+/// Whether each answer to plain text is an alert of TLS (RFC 8446, 6), or the hint of
+/// `resound server`.
+fn expects_tls(tries: &[&GreetTry]) -> bool {
+    let is_of_tls = |tried: &&GreetTry| match &tried.result {
+        Ok(Greeting::Words(_, words)) => {
+            words.starts_with(b"\x15\x03") || words.starts_with(b"Error: this server speaks TLS")
+        }
+        _ => false,
+    };
+    !tries.is_empty() && tries.iter().all(is_of_tls)
 }
 
 /// No server has answered, and none has ended the connection at once.

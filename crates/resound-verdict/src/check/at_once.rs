@@ -53,6 +53,8 @@ struct Begun {
     /// Those that never reached the far end, other than by a RST, and what the first of them saw.
     unreached: usize,
     first: Option<Symptom>,
+    /// Those whose answer had begun: no queue and no limit ends these.
+    broken: Vec<Symptom>,
     ended: usize,
 }
 
@@ -68,8 +70,10 @@ impl Begun {
                 }
                 Ok(Some(Err(symptom))) => {
                     self.failed += 1;
+                    if symptom.answer_had_begun() {
+                        self.broken.push(symptom);
                     // A RST to a connection that is to wait may be that of a limit.
-                    if symptom.never_reached_far_end() && !is_reset_at_first(&symptom) {
+                    } else if symptom.never_reached_far_end() && !is_reset_at_first(&symptom) {
                         self.unreached += 1;
                         self.first.get_or_insert(symptom);
                     }
@@ -138,8 +142,8 @@ impl Begun {
 }
 
 /// Begins connections and keeps them. Where some wait, one of the others ends, twice: each time
-/// exactly one more is answered, and no further one. Those that no far end has answered, where that
-/// is not so, are noted in the ledger.
+/// exactly one more is answered, and no further one. The ledger has those whose answers broke off
+/// or were changed, and, where that is not so, those that no far end has answered.
 pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<AnsweredAtOnce> {
     // Those that wait are not given up before the last of them could be answered.
     let patience = end.patience.max(LONGEST + 20 * alone + 5 * quiet(alone) + 3 * PROMPT);
@@ -151,7 +155,8 @@ pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<A
             .await;
         std::future::pending().await
     };
-    let mut begun = Begun { ends, held: Vec::new(), failed: 0, unreached: 0, first: None, ended: 0 };
+    let mut begun =
+        Begun { ends, held: Vec::new(), failed: 0, unreached: 0, first: None, broken: Vec::new(), ended: 0 };
     let watch = async {
         match begun.watch(alone).await {
             Some(found) => Ok(found),
@@ -162,6 +167,7 @@ pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<A
         found = Box::pin(watch) => found,
         never = begin => never,
     };
+    begun.broken.iter().for_each(|symptom| ledger.begins().broken(symptom));
     let found = match found {
         Ok(found) => found,
         Err(lost) => {

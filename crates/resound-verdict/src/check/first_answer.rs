@@ -39,6 +39,9 @@ pub(super) fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Sympt
         Some(ProbeAnswer::Session(_)) => return Err(Symptom::NotPlayed("its answer fits no question".into())),
         None => {}
     }
+    if let Some(direction) = changed_at_its_end(line) {
+        return Err(Symptom::Garbled(direction));
+    }
     if line.strip_prefix(resound::Reply::PREFIX.as_bytes()) == Some(request.as_bytes()) {
         return Ok(Greeting::Words(FarKind::Reply, resound::Reply::PREFIX.trim_end().as_bytes().to_vec()));
     }
@@ -62,7 +65,30 @@ pub(super) fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Sympt
             return Err(Symptom::Wrong(direction, WrongBytes { at: at as u64, damage: Damage::Changed }));
         }
     }
+    if let Some(at) = replied_otherwise(request, line) {
+        let wrong = WrongBytes { at: at as u64, damage: Damage::Changed };
+        return Err(Symptom::Wrong(PathDirection::Out, wrong));
+    }
     Ok(Greeting::Words(FarKind::Answers, answer.to_vec()))
+}
+
+/// The directions in which a path has changed line endings, if the line is known without its CR.
+fn changed_at_its_end(line: &[u8]) -> Option<PathDirection> {
+    let plain = [line.strip_suffix(b"\r\n")?, b"\n"].concat();
+    match ProbeAnswer::parse(&plain)? {
+        // The request has not arrived as it was sent either.
+        ProbeAnswer::Garbled => Some(PathDirection::Both),
+        _ => Some(PathDirection::In),
+    }
+}
+
+/// Where a reply in this project's form differs from the request. One that ends earlier, or in
+/// other white space, is that of a server which takes another part of the bytes for a message.
+fn replied_otherwise(request: &str, line: &[u8]) -> Option<usize> {
+    let (prefix, request) = (resound::Reply::PREFIX.as_bytes(), request.trim_end().as_bytes());
+    let replied = line.strip_prefix(prefix)?.trim_ascii_end();
+    let at = replied.iter().zip(request).position(|(came, sent)| came != sent);
+    at.or((replied.len() > request.len()).then_some(request.len())).map(|at| prefix.len() + at)
 }
 
 /// Where a line first differs from a known one, if it is that one but for a few bits, or has the
@@ -108,6 +134,27 @@ mod tests {
         assert_eq!(changed(&swapped), Some(PathDirection::Out));
         let reply = [resound::Reply::PREFIX.as_bytes(), &swapped].concat();
         assert_eq!(changed(&reply), Some(PathDirection::Out));
+    }
+
+    #[test]
+    fn a_line_that_comes_with_another_end_was_changed() {
+        let with_cr = |line: String| line.replace('\n', "\r\n").into_bytes();
+        let hello = resound_probe::ProbeAnswer::Hello(Box::default()).line();
+        assert_eq!(changed(&with_cr(hello)), Some(PathDirection::In));
+        let garbled = resound_probe::ProbeAnswer::Garbled.line();
+        assert_eq!(changed(&with_cr(garbled)), Some(PathDirection::Both));
+    }
+
+    #[test]
+    fn a_reply_to_another_line_shows_that_this_one_was_changed() {
+        let reply = |line: &str| format!("{}{line}", resound::Reply::PREFIX).into_bytes();
+        assert_eq!(changed(&reply("sdrntoe-qsncd/1 {\"qm`x\":[],\"rdde\":7}\n")), Some(PathDirection::Out));
+        assert_eq!(changed(&reply(&REQUEST.to_uppercase())), Some(PathDirection::Out));
+        assert_eq!(changed(&reply(&REQUEST.replace('\n', "!\n"))), Some(PathDirection::Out));
+        // Servers with habits of their own.
+        for habit in [REQUEST.trim_end(), &REQUEST[..16], &REQUEST.replace('\n', "\r\n")] {
+            assert_eq!(changed(&reply(habit)), None, "{habit:?}");
+        }
     }
 
     #[test]

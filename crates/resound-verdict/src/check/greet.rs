@@ -446,7 +446,11 @@ pub(crate) fn changed_greetings(greetings: &Greetings) -> Option<CheckReport> {
     let verdict = if changed.len() == greetings.tries.len() { CheckVerdict::Fail } else { CheckVerdict::Flaky };
     let summary = format!("in the answer to the first line, {wrong}");
     let report = CheckReport::new(CheckId::Integrity, verdict, summary);
-    let report = CheckReport { direction, ..report }.suspects("a box with bad memory that computes checksums anew");
+    let is_same = changed.iter().all(|(symptom, _)| *symptom == changed[0].0);
+    let report = CheckReport { direction, ..report }.suspects(match is_same && changed.len() > 1 {
+        true => "a server that answers so, or a box that rewrites text",
+        false => "a box with bad memory that computes checksums anew",
+    });
     Some(report.tried(greetings.tries.len() - changed.len(), greetings.tries.len()))
 }
 

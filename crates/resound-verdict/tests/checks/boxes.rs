@@ -1,7 +1,9 @@
 //! Boxes of one's own: proxies that change what no fault of the relay changes.
 
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -162,6 +164,56 @@ fn a_request_that_arrives_damaged_was_damaged_on_the_way_out() {
     assert_eq!(verdict(integrity), (CheckVerdict::Flaky, Some(PathDirection::Out)), "{report:#?}");
 }
 
+thread_local! {
+    /// Whether this connection's answer is changed.
+    static IS_HIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Changes the answers on the connections that were hit.
+const CHANGES_ANSWERS: Change = |_, mut bytes, _| {
+    bytes.get_mut(60).filter(|_| IS_HIT.get()).into_iter().for_each(|byte| *byte ^= 4);
+    bytes
+};
+
+/// The verdicts of `integrity` and of another check where some answers are changed.
+fn with_changed_answers(hit: Choice, other: CheckId) -> [CheckVerdict; 2] {
+    let far = far();
+    let path = before(vec![far.address()], hit, Changes { back: CHANGES_ANSWERS, ..CLEAN }).patience(PATIENCE);
+    let report = check(&path.only([CheckId::Integrity, other]));
+    [CheckId::Integrity, other].map(|id| report.check(id).unwrap().verdict)
+}
+
+#[test]
+fn changed_answers_to_questions_about_connections_are_flaky() {
+    static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
+    let hit: Choice = |_, first| {
+        let is_question = String::from_utf8_lossy(first).contains("\"ask\":\"");
+        IS_HIT.set(is_question && QUESTIONS.fetch_add(1, Ordering::Relaxed) % 2 == 1);
+        Some(0)
+    };
+    let verdicts = with_changed_answers(hit, CheckId::HalfCloseIn);
+    assert_eq!(verdicts, [CheckVerdict::Flaky, CheckVerdict::Pass]);
+}
+
+#[test]
+fn changed_answers_on_connections_that_only_wait_are_flaky() {
+    static OPEN: AtomicUsize = AtomicUsize::new(0);
+    struct OpenConnection;
+    impl Drop for OpenConnection {
+        fn drop(&mut self) {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    thread_local!(static THIS: RefCell<Option<OpenConnection>> = const { RefCell::new(None) });
+    // `churn` itself has at most ten connections open.
+    let hit: Choice = |_, _| {
+        THIS.set(Some(OpenConnection));
+        IS_HIT.set(OPEN.fetch_add(1, Ordering::Relaxed) > 20);
+        Some(0)
+    };
+    assert_eq!(with_changed_answers(hit, CheckId::Churn), [CheckVerdict::Flaky, CheckVerdict::Pass]);
+}
+
 #[test]
 fn connections_that_are_accepted_and_never_answered_are_flaky() {
     let far = far();
@@ -185,5 +237,5 @@ fn a_server_that_answers_questions_alone_counts_as_a_backend() {
     let report = check(&path.only([CheckId::HalfCloseIn, CheckId::Backends]).patience(PATIENCE));
     let backends = report.check(CheckId::Backends).unwrap();
     assert_eq!(backends.measured["backends"].to_string(), "2", "{report:#?}");
-    assert!(backends.evidence[1].ends_with("answered questions about connections alone"), "{backends:#?}");
+    assert!(backends.evidence[1].ends_with("only answered queries about other connections"), "{backends:#?}");
 }

@@ -267,3 +267,29 @@ fn a_server_that_answers_something_else_gets_a_line_on_each_of_three_connections
     assert_eq!(sent.try_recv().ok(), None);
     assert_eq!(expect(&report, CheckId::Connect, CheckVerdict::Pass).tries, 3);
 }
+
+#[test]
+#[cfg(unix)]
+fn a_unix_socket_has_each_check_once_and_none_of_tcp() {
+    let path = std::env::temp_dir().join(format!("resound-verdict-{}", std::process::id()));
+    let address = format!("unix:{}", path.display());
+    let sessions = Sessions::new(None);
+    let make = move |_: &ConnInfo| FarEnd::new(Reply::new(Reply::PREFIX.as_bytes(), Framing::auto()), sessions.clone());
+    let server = settings().listen(&address).unwrap().serve(make).unwrap();
+    let ids = [CheckId::Connect, CheckId::Integrity, CheckId::MtuOut, CheckId::ResetIn, CheckId::Options];
+    let verdicts = || {
+        let path = Path::to(address.parse().unwrap()).seed(7).patience(PATIENCE).only(ids);
+        let report = crate::relayed::check(&path);
+        report.checks.into_iter().map(|check| (check.id, check.verdict)).collect::<Vec<_>>()
+    };
+    let [pass, fail, skip] = [CheckVerdict::Pass, CheckVerdict::Fail, CheckVerdict::Skip];
+    let in_order = |verdicts: [CheckVerdict; 5]| {
+        let mut all: Vec<_> = ids.into_iter().zip(verdicts).collect();
+        all.sort_by_key(|(id, _)| CheckId::ALL.iter().position(|one| one == id));
+        all
+    };
+    assert_eq!(verdicts(), in_order([pass, pass, skip, skip, skip]));
+    server.drain(PATIENCE);
+    server.wait();
+    assert_eq!(verdicts(), in_order([fail, skip, skip, skip, skip]));
+}

@@ -73,7 +73,7 @@ pub enum Error {
         address: String,
     },
     /// Any other failure to listen.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {}", plain(.source))]
     Listen {
         /// The address that was asked for.
         address: String,

@@ -101,7 +101,7 @@ mod at_a_terminal {
         top.until_seen("No answer for ");
         top.until_seen(&format!("nothing listens on {admin}. Trying again"));
         let _again = Program::server(&["--admin", &admin.to_string()]);
-        top.until_seen("The program has been started anew");
+        top.until_seen("The program has restarted");
         top.until_seen("0 of 0 connections have");
         top.keys("q");
         assert!(top.written.contains(";36m"), "it has colours");

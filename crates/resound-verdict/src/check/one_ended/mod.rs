@@ -176,6 +176,9 @@ async fn half_close_out(one: &OneEnd<'_>) -> CheckReport {
 fn behind_fin(symptom: &Symptom) -> Option<String> {
     match symptom {
         Symptom::Closed { sent, received } => Some(format!("{received} bytes came back of {sent} before a FIN")),
+        Symptom::Stalled { sent, received, .. } if sent == received => {
+            Some("all came back, but no FIN after it, so this end's FIN may not have arrived".into())
+        }
         Symptom::Stalled { sent, received, .. } => {
             Some(format!("{received} bytes came back of {sent} after this end's FIN, and then nothing"))
         }
@@ -286,7 +289,12 @@ async fn churn(one: &OneEnd<'_>) -> CheckReport {
             .measure("seconds", took.as_secs_f64()),
         Some(symptom) => {
             let verdict = if symptom.is_own() { CheckVerdict::Error } else { CheckVerdict::Unknown };
-            CheckReport::new(id, verdict, format!("{symptom}: the server or the path may limit connections"))
+            // Bytes that change are no matter of the number of connections.
+            let guess = match symptom {
+                Symptom::Own(_) => "the server or the path",
+                _ => "the server or the path may limit connections",
+            };
+            CheckReport::new(id, verdict, format!("{symptom}: {guess}"))
         }
     };
     report.tried(tries.iter().filter(|tried| tried.result.is_ok()).count(), tries.len())

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use resound::Stream;
+use resound::client::FailureClass;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
@@ -10,6 +11,8 @@ use crate::place::{PathEnd, Special};
 use crate::report::FarKind;
 use crate::symptom::Symptom;
 
+/// How long a server may take to close after its last answer, at least.
+const FIN_AFTER_ANSWERS: Duration = Duration::from_secs(2);
 /// Bytes of a line with its newline. Servers that read lines have limits that are far larger.
 pub(super) const LINE: u64 = 64;
 /// Bytes of one write.
@@ -168,7 +171,8 @@ impl EchoConnection {
         Ok(())
     }
 
-    /// Sends `count` lines and then a FIN, and only then reads what they bring back.
+    /// Sends `count` lines and then a FIN, and only then reads what they bring back, and the other
+    /// end's FIN: the answers alone would come without this end's FIN as well.
     pub(super) async fn finish_behind(&mut self, count: u64) -> Result<(), Symptom> {
         let bytes = lines(self.seed, self.sent, (count * LINE) as usize);
         let mut writer = &self.stream;
@@ -181,7 +185,17 @@ impl EchoConnection {
             Ok(Err(error)) => return Err(Symptom::of(&error, self.sent, self.received)),
             Err(_) => return Err(self.stalled(0)),
         }
-        self.exchange(0, EchoPace::FREE).await
+        let start = Instant::now();
+        self.exchange(0, EchoPace::FREE).await?;
+        let patience = FIN_AFTER_ANSWERS.max(start.elapsed()).min(self.patience);
+        let mut reader = &self.stream;
+        match timeout(patience, reader.read(&mut [0])).await {
+            Ok(Ok(0)) => Ok(()),
+            Ok(Ok(_)) => Err(changed(self.received)),
+            Ok(Err(error)) if FailureClass::of(&error) == Some(FailureClass::Eof) => Ok(()),
+            Ok(Err(error)) => Err(Symptom::of(&error, self.sent, self.received)),
+            Err(_) => Err(self.stalled(0)),
+        }
     }
 }
 
