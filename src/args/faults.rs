@@ -70,6 +70,10 @@ impl FaultArgs {
 
     /// What they mean, and for the program that has them.
     pub(super) fn meaning(self, serving: &mut ServingPlan) -> Result<FaultPlan> {
+        let role = if serving.targets.is_empty() { Role::Server } else { Role::Relay };
+        if let Some(name) = self.profiles.iter().find(|name| !is_possible(name, role)) {
+            bail!("--as {name} takes two connections, and a server has one for each client: use `resound relay`");
+        }
         let source = match (self.faults, self.replay) {
             (Some(file), _) => FaultSource::File(file),
             (None, Some(record)) => FaultSource::Record(record),
@@ -95,7 +99,6 @@ impl FaultArgs {
             serving.upgrade.refusal = Some("the file of --record would begin anew");
         }
         serving.beside += control.map_or(0, |_| CONTROL_DESCRIPTORS);
-        let role = if serving.targets.is_empty() { Role::Server } else { Role::Relay };
         let counts = Arc::new(FaultCounts::of(role));
         serving.admin.iter_mut().for_each(|admin| admin.faults = Some(Arc::clone(&counts)));
         Ok(FaultPlan { faults, record: self.record, control, counts })
@@ -105,11 +108,16 @@ impl FaultArgs {
 /// The names of the boxes, each with what it does. The help leaves out those that the program
 /// cannot be; their names are refused later, with the reason.
 pub(super) fn profile(role: Role) -> PossibleValuesParser {
-    let is_possible =
-        |profile: &FaultProfile| profile.faults.parse().is_ok_and(|faults: FaultSpec| faults.check_for(role).is_ok());
-    let value =
-        |profile: &FaultProfile| PossibleValue::new(profile.name).help(profile.what).hide(!is_possible(profile));
+    let value = |profile: &FaultProfile| {
+        PossibleValue::new(profile.name).help(profile.what).hide(!is_possible(profile.name, role))
+    };
     PossibleValuesParser::new(PROFILES.iter().map(value))
+}
+
+/// Whether the program can do what this box does.
+fn is_possible(name: &str, role: Role) -> bool {
+    let faults = FaultProfile::named(name).and_then(|profile| profile.faults.parse::<FaultSpec>().ok());
+    faults.is_some_and(|faults| faults.check_for(role).is_ok())
 }
 
 fn seed(text: &str) -> Result<u64, String> {

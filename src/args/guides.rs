@@ -101,7 +101,11 @@ fn row(command: &Command, arg: &Arg) -> [String; 4] {
         None => (help, String::new()),
     };
     let choices: Vec<String> = match takes_value {
-        true => arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect(),
+        true => {
+            // The help leaves out the others too.
+            let values = arg.get_possible_values().into_iter().filter(|value| !value.is_hide_set());
+            values.map(|value| format!("`{}`", value.get_name())).collect()
+        }
         false => Vec::new(),
     };
     let meaning = match &choices[..] {

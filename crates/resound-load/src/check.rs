@@ -67,9 +67,8 @@ impl Settings {
         let of = |wanted: Shape| shape == wanted;
         let pairs = [
             ("ramp", self.ramp.is_some(), of(Shape::Ramp), of(Shape::Ramp)),
-            ("direction", self.direction.is_some(), of(Shape::Stream), of(Shape::Stream)),
+            ("direction", self.direction.is_some(), false, of(Shape::Stream)),
             ("rate", self.rate.is_some(), of(Shape::Open), of(Shape::Open)),
-            ("messages_per_connection", self.messages_per_connection.is_some(), of(Shape::Connect), of(Shape::Connect)),
         ];
         for (setting, is_given, needs, allows) in pairs {
             if needs && !is_given {

@@ -129,7 +129,7 @@ fn a_wrong_fault_of_a_server_is_refused_with_its_place() {
     for (args, want) in [
         (&["--fault", "worng-answer"][..], "did you mean `wrong-answer`?\n  worng-answer\n  ^^^^"),
         (&["--fault", "reset; up: eat-fin"], "`eat-fin` is a fault of a relay alone: it takes two connections"),
-        (&["--as", "docker-proxy-2016"], "`close-on-eof` is a fault of a relay alone"),
+        (&["--as", "docker-proxy-2016"], "--as docker-proxy-2016 takes two connections"),
         (&["--fault", "down: garbage"], "`garbage` has no direction"),
         (&["--seed", "1"], "--seed has no meaning without --fault, --as, --faults or --control"),
         (&["--control", "0.0.0.0:0"], "other machines could set faults there"),

@@ -90,9 +90,10 @@ fn plain_and_tls_ends_detect_each_other() {
     );
     assert!(stderr.starts_with("resound: tls: the server speaks TLS") && stderr.contains("--tls"), "{stderr}");
     assert!(secure.stdout.until("No connection from").ends_with("the peer does not speak TLS"));
-    let (code, _, stderr) = run(&["test", "127.0.0.1", &port], b"");
-    assert_eq!(code, Some(1), "{stderr}");
+    let (code, stdout, stderr) = run(&["test", "127.0.0.1", &port], b"");
+    assert_eq!(code, Some(4), "{stderr}");
     assert!(stderr.starts_with("resound: tls: the server speaks TLS"), "{stderr}");
+    assert!(String::from_utf8(stdout).unwrap().contains("accept-truth        3/3  the server expects TLS: --tls\n"));
     let (code, stdout, _) = run(&["client", "127.0.0.1", &port, "--json"], b"a\n");
     let last = String::from_utf8(stdout).unwrap().lines().last().unwrap().to_string();
     assert!(code == Some(1) && last.contains("\"tls\""), "{last}");

@@ -59,6 +59,9 @@ pub enum EncodeError {
     /// A unique id of more than [`LONGEST_UNIQUE_ID`] bytes.
     #[error("a unique id in a PROXY header has at most 128 bytes")]
     UniqueId,
+    /// A [`Tlv::Other`] of the checksum's type, 3: [`Header::checksum`] asks for a checksum.
+    #[error("the checksum of a PROXY header is no TLV of its own")]
+    Checksum,
     /// More than [`LONGEST_V2`] bytes in all.
     #[error("a PROXY header of more than 4112 bytes is not sent")]
     TooLong,

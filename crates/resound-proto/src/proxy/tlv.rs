@@ -151,6 +151,7 @@ impl Tlv {
                 (SSL, value.into())
             }
             Self::NetNs(value) => (NETNS, value.into()),
+            Self::Other(CRC32C, _) => return Err(EncodeError::Checksum),
             Self::Other(kind, value) => (*kind, value.into()),
         })
     }

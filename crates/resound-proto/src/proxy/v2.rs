@@ -271,6 +271,7 @@ mod tests {
         assert_eq!(of(Tlv::Noop(4094)), Err(EncodeError::TooLong));
         assert_eq!(of(Tlv::Noop(4093)).map(|bytes| bytes.len()), Ok(LONGEST_V2));
         assert_eq!(of(Tlv::Other(0xe0, vec![0; 70_000])), Err(EncodeError::TooLong));
+        assert_eq!(of(Tlv::Other(3, vec![0; 4])), Err(EncodeError::Checksum));
         let ssl = Ssl { tlvs: vec![(0x21, vec![0; 70_000])], ..Ssl::default() };
         assert_eq!(of(Tlv::Ssl(ssl)), Err(EncodeError::TooLong));
         let long = vec![b'x'; 109];

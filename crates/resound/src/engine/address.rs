@@ -1,6 +1,7 @@
 //! [`Address`]: an address as a person types it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -160,9 +161,27 @@ impl FromStr for Address {
             None => text.starts_with("unix:") || text.matches(':').count() == 1,
         };
         if !has_port {
-            return Err(Error::Address { input: text.into(), reason: "the port is missing".into() });
+            let reason = match text {
+                _ if text.contains("://") => "it is a URL, and an address is HOST:PORT",
+                _ if text.matches(':').count() > 1 && !text.starts_with('[') => {
+                    "an IPv6 address needs brackets, and a port: [::1]:8888"
+                }
+                _ => "the port is missing",
+            };
+            return Err(Error::Address { input: text.into(), reason: reason.into() });
         }
         Self::parse(text, 0)
+    }
+}
+
+impl From<SocketAddr> for Address {
+    /// An IPv6 address keeps its scope, as a number: `fe80::1%3`.
+    fn from(address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+            _ => address.ip().to_string(),
+        };
+        Self::Tcp { host, port: address.port() }
     }
 }
 
@@ -179,6 +198,27 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_address_is_an_address() {
+        for text in ["127.0.0.1:80", "[::1]:80", "[fe80::1%3]:80"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(Address::from(address).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_text_without_a_port_says_what_is_missing() {
+        for (text, want) in [
+            ("localhost", "the port is missing"),
+            ("[::1]", "the port is missing"),
+            ("::1:5", "an IPv6 address needs brackets, and a port: [::1]:8888"),
+            ("http://x:80", "it is a URL, and an address is HOST:PORT"),
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.ends_with(want), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn addresses_are_parsed_and_printed() {

@@ -175,7 +175,10 @@ impl Handle {
 
     /// Blocks until it has ended, and returns its counts. A server ends after a
     /// [`drain`](Handle::drain) or a [`stop`](Handle::stop), a dialer also when its plans are done
-    /// and its connections have ended.
+    /// and its connections have ended. All callbacks have returned then; what the service factories
+    /// have captured is dropped at this time or a moment later.
+    ///
+    /// A service must not call this: its worker would wait for itself.
     pub fn wait(&self) -> Totals {
         self.latch.wait();
         self.totals()

@@ -98,11 +98,13 @@ impl Inspector {
         self.control.ask(Instant::now());
     }
 
-    /// What the workers have answered; nothing of the threads engine, which has no loops.
+    /// What the workers have answered; nothing of the threads engine, which has no loops, and
+    /// nothing after the end.
     #[must_use]
     pub fn heartbeats(&self) -> Vec<WorkerHeartbeat> {
         match self.engine {
             Engine::Threads => Vec::new(),
+            _ if self.latch.is_open() => Vec::new(),
             _ => self.shared.heartbeats.iter().map(super::heartbeat::Heartbeat::read).collect(),
         }
     }
