@@ -51,7 +51,8 @@ pub(crate) struct DescriptorBudget {
 }
 
 /// The budget of a server with `asked` workers, or else with one per core or as many as fit.
-/// `are_open`: its listeners are open already. `beside`: what `--admin` and `--control` take.
+/// `are_open`: its listeners are open already. `beside`: what `--admin` and `--control` take, and
+/// the second connection of a relay's first client.
 pub(crate) fn for_server(
     engine: Engine,
     asked: Option<NonZeroUsize>,

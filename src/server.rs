@@ -237,11 +237,13 @@ pub(crate) fn serve(
     let log_file = plan.log_file.as_deref().map(LogFile::open).transpose()?;
     let role = if plan.targets.is_empty() { "server" } else { "relay" };
     let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, role, Some(&mut inherited))).transpose()?;
+    let sockets = if plan.targets.is_empty() { 1 } else { 2 };
+    let beside = plan.beside + sockets - 1;
     // Too few descriptors are an error before names are resolved and sockets bound.
-    descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false, plan.beside)?;
+    descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false, beside)?;
     let listeners = bind(&plan, &mut inherited)?;
     let count = listeners.iter().flatten().count();
-    let room = descriptors::for_server(plan.engine, plan.workers, count, true, plan.beside)?;
+    let room = descriptors::for_server(plan.engine, plan.workers, count, true, beside)?;
     let chosen_ports = chosen_ports(&plan.addresses, &listeners);
     let started = started(&listeners, &plan.targets);
     let addresses: Vec<_> = started.iter().map(|(address, _)| address.clone()).collect();
@@ -257,9 +259,7 @@ pub(crate) fn serve(
     let mut consoles = Consoles::new(&plan.console, log_file, LineSource::of(plan.engine, room.workers), noun);
     let (console, loud) = (consoles.console.clone(), consoles.loud.clone());
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
-    // A relay needs two for each client.
-    let sockets = if plan.targets.is_empty() { 1 } else { 2 };
-    let possible = room.connections / sockets;
+    let possible = room.connections.div_ceil(sockets);
     let settings = Server::new()
         .engine(plan.engine)
         .workers(room.workers)

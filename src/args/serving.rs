@@ -169,6 +169,9 @@ impl ServingArgs {
         if self.unix_mode.is_some() && !addresses.iter().any(ListenAddress::is_unix) {
             bail!("--unix-mode has no meaning without an address like unix:/path");
         }
+        if self.engine.meaning() == Engine::Threads && self.busy_poll.0.is_some() {
+            bail!("--busy-poll has no meaning with --engine threads: its threads block");
+        }
         let (proxies, access) = (self.proxies(), self.access());
         let (console, log_file) = self.log.meaning(self.quiet, self.quiet_local);
         Ok(ServingPlan {

@@ -151,8 +151,8 @@ impl HttpClient {
     }
 }
 
-/// Completes when a client has left in the middle of an answer that may wait for ever. hyper
-/// notices that only while nothing has come after the request.
+/// Completes when a client has closed its sending side in the middle of an answer that may wait for
+/// ever: one that has left looks the same.
 async fn left(stream: &TcpStream, activity: &ClientActivity) {
     loop {
         tokio::time::sleep(LOOK).await;

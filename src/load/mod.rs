@@ -290,7 +290,6 @@ fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String
     met.or_else(|| report::unforgiven(&run, until))
 }
 
-/// Fails early if there are too few descriptors, and limits the workers to what fits.
 /// Why a load did not start. The advice for an error of the dialer is found by its type.
 fn of_start(error: LoadError) -> anyhow::Error {
     match error {
@@ -299,6 +298,7 @@ fn of_start(error: LoadError) -> anyhow::Error {
     }
 }
 
+/// Fails early if there are too few descriptors, and limits the workers to what fits.
 fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
     let room = descriptors::for_generator(plan.engine, plan.workers, plan.beside)?;
     if plan.engine != Engine::Threads {

@@ -35,6 +35,8 @@ pub(super) struct Successor {
     /// A thread has seen the end of the process. It is not reaped yet, so its number is no other's.
     has_ended: Option<oneshot::Receiver<()>>,
     is_released: bool,
+    /// Its process group, until the process is waited for.
+    group: Option<Pid>,
 }
 
 impl Successor {
@@ -78,7 +80,9 @@ impl Successor {
             binds: Vec::new(),
             has_ended: None,
             is_released: false,
+            group: None,
         };
+        successor.group = i32::try_from(successor.pid()).ok().and_then(Pid::from_raw);
         successor.has_ended = Some(watch(&successor.child).context("the new process cannot be watched")?);
         Ok(successor)
     }
@@ -137,6 +141,8 @@ impl Successor {
         if let Some(has_ended) = &mut self.has_ended {
             let _ = has_ended.await;
             self.has_ended = None;
+            // It is not waited for yet.
+            self.kill_group();
             if let Ok(status) = self.child.wait() {
                 return status;
             }
@@ -144,16 +150,21 @@ impl Successor {
         std::future::pending().await
     }
 
-    /// Ends the process, which must not serve.
+    /// Ends the process, which must not serve, and what it has started.
     pub(super) fn kill(&mut self) {
-        // A process that has ended is a failure here, and no harm. Its number is not reused until
-        // it is waited for. What it has started may hold the listening sockets.
-        if let Some(group) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        self.kill_group();
+        // A process that has ended is a failure here, and no harm.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.has_ended = None;
+    }
+
+    /// Ends what the process has started: it may hold the listening sockets. Once, and before the
+    /// process is waited for: after that another group may have its number.
+    fn kill_group(&mut self) {
+        if let Some(group) = self.group.take().filter(|_| !self.is_released) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 
     /// Ends the process, and removes the files that it has left of unix sockets.

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Mode, RampSteps, Settings, Shape, Sizes};
+use super::{Mode, RampSteps, RampVariable, Settings, Shape, Sizes};
 
 /// The longest message, in bytes. [`Shape::Stream`] sends more.
 pub const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
@@ -12,6 +12,8 @@ pub const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
 pub const RATES: RangeInclusive<f64> = 1e-5..=1e9;
 /// The most steps of a ramp.
 pub const MOST_STEPS: u32 = 100_000;
+/// More than the ports of a hundred addresses.
+const MOST_CONNECTIONS: u64 = 10_000_000;
 /// Times are counted in nanoseconds, and several may be added.
 const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -38,8 +40,8 @@ fn wrong(setting: &'static str, problem: impl Into<String>) -> LoadError {
 
 impl Settings {
     pub(super) fn check(&self) -> Result<(), LoadError> {
-        if self.connections == 0 {
-            return Err(wrong("connections", "it is 0, so nothing would be measured"));
+        if !(1..=MOST_CONNECTIONS).contains(&self.connections) {
+            return Err(wrong("connections", format!("{} is outside of 1 to {MOST_CONNECTIONS}", self.connections)));
         }
         if self.depth == 0 {
             return Err(wrong("depth", "it is 0, so no message could be sent"));
@@ -69,6 +71,7 @@ impl Settings {
             ("ramp", self.ramp.is_some(), of(Shape::Ramp), of(Shape::Ramp)),
             ("direction", self.direction.is_some(), false, of(Shape::Stream)),
             ("rate", self.rate.is_some(), of(Shape::Open), of(Shape::Open)),
+            ("messages_per_connection", self.messages_per_connection.is_some(), of(Shape::Connect), true),
         ];
         for (setting, is_given, needs, allows) in pairs {
             if needs && !is_given {
@@ -121,7 +124,16 @@ fn check_sizes(sizes: &Sizes) -> Result<(), LoadError> {
 }
 
 fn check_ramp(ramp: &RampSteps) -> Result<(), LoadError> {
-    [ramp.from, ramp.to, ramp.by].into_iter().try_for_each(|level| check_rate("ramp", level))?;
+    let is_whole = |level: f64| level.fract() == 0.0 && (1.0..=MOST_CONNECTIONS as f64).contains(&level);
+    let levels = [ramp.from, ramp.to, ramp.by];
+    match ramp.of {
+        RampVariable::Rate => levels.into_iter().try_for_each(|level| check_rate("ramp", level))?,
+        RampVariable::Connections if levels.into_iter().all(is_whole) => {}
+        RampVariable::Connections => {
+            let problem = format!("its numbers of connections are whole ones from 1 to {MOST_CONNECTIONS}");
+            return Err(wrong("ramp", problem));
+        }
+    }
     if ramp.to < ramp.from {
         return Err(wrong("ramp", format!("it goes down, from {} to {}", ramp.from, ramp.to)));
     }
@@ -134,7 +146,7 @@ fn check_ramp(ramp: &RampSteps) -> Result<(), LoadError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Direction, Load, RampVariable};
+    use super::super::{Direction, Load};
     use super::*;
 
     fn load(change: impl FnOnce(&mut Load)) -> Load {
@@ -161,7 +173,7 @@ mod tests {
             (ramp(|_| {}), None),
             (open(1e-5), None),
             (sized(Sizes::Range(64, 64)), None),
-            (settings(|settings| settings.connections = 0), Some("connections: it is 0")),
+            (settings(|settings| settings.connections = 0), Some("connections: 0 is outside of 1 to 10000000")),
             (settings(|settings| settings.depth = 0), Some("depth: it is 0")),
             (settings(|settings| settings.messages = Some(0)), Some("messages: it is 0")),
             (settings(|settings| settings.duration = Some(Duration::ZERO)), Some("duration: it is 0")),
@@ -177,6 +189,7 @@ mod tests {
             (sized(Sizes::Fixed(LONGEST_MESSAGE + 1)), Some("size: a message has at most 67108864 bytes")),
             (ramp(|ramp| ramp.by = 0.0), Some("ramp: 0 a second")),
             (ramp(|ramp| ramp.by = 1e-5), Some("ramp: it has more than 100000 steps")),
+            (ramp(|ramp| (ramp.of, ramp.by) = (RampVariable::Connections, 0.5)), Some("ramp: its numbers of conn")),
             (ramp(|ramp| ramp.to = 5.0), Some("ramp: it goes down, from 10 to 5")),
             (ramp(|ramp| ramp.every = Duration::MAX), Some("ramp: it is longer than 100 years")),
             (settings(|settings| settings.shape = Shape::Open), Some("rate: it is missing, and the shape `open`")),

@@ -56,10 +56,12 @@ impl InputQueue {
     /// Probably the line has `length` bytes; as it grows, its bytes stay where they are.
     pub(super) fn push_part(&mut self, part: &[u8], length: usize) {
         let Some(last) = part.last() else { return };
-        debug_assert!(!part[..part.len() - 1].contains(&b'\n'), "a part of a line that was not searched");
         let waiting = self.0.get_or_insert_default();
+        let before = waiting.scanned;
         append(&mut waiting.bytes, part, length);
         waiting.scanned = waiting.rest().len() - usize::from(*last == b'\n');
+        let new = &waiting.rest()[before.min(waiting.scanned)..waiting.scanned];
+        debug_assert!(!new.contains(&b'\n'), "a line of which no part was searched");
     }
 
     /// The message at the head.

@@ -102,10 +102,23 @@ pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<Se
 /// What a line means that is no answer to a request. Where the far end replies to it as to a
 /// message, the request has not arrived as it was sent.
 pub(crate) fn garbled(line: &[u8]) -> Symptom {
+    if let Some(direction) = changed_at_its_end(line) {
+        return Symptom::Garbled(direction);
+    }
     let is_asked_wrongly = matches!(ProbeAnswer::parse(line), Some(ProbeAnswer::Garbled));
     match is_asked_wrongly || line.starts_with(resound::Reply::PREFIX.as_bytes()) {
         true => Symptom::Garbled(PathDirection::Out),
         false => Symptom::Garbled(PathDirection::In),
+    }
+}
+
+/// The directions in which a path has changed line endings, if the line is known without its CR.
+pub(crate) fn changed_at_its_end(line: &[u8]) -> Option<PathDirection> {
+    let plain = [line.strip_suffix(b"\r\n")?, b"\n"].concat();
+    match ProbeAnswer::parse(&plain)? {
+        // The request has not arrived as it was sent either.
+        ProbeAnswer::Garbled => Some(PathDirection::Both),
+        _ => Some(PathDirection::In),
     }
 }
 

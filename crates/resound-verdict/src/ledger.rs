@@ -36,6 +36,10 @@ pub(crate) struct TransferDamage {
     /// saw.
     pub(crate) unreached: usize,
     pub(crate) first_unmet: Option<Symptom>,
+    /// Answers on connections that no check judges which broke off or stopped, and how the first
+    /// one did.
+    pub(crate) cut_off: usize,
+    pub(crate) first_cut_off: Option<Symptom>,
 }
 
 /// One connection on which neither end has sent a RST.
@@ -180,7 +184,12 @@ impl LedgerRecord {
     pub(crate) fn failed(&mut self, symptom: &Symptom) {
         self.ledger.moved(Some(symptom));
         if is_reset_at_first(symptom) {
-            self.ledger.add(self.line(ResetSeen::BeforeGreeting));
+            let line = self.line(ResetSeen::BeforeGreeting);
+            self.ledger.add(match *symptom {
+                // A part of the greeting had come.
+                Symptom::Reset { sent, received } => ConnectionRecord { sent, received, ..line },
+                _ => line,
+            });
         } else if symptom.never_reached_far_end() {
             self.ledger.missed(1, symptom);
         }
@@ -192,7 +201,11 @@ impl LedgerRecord {
         self.failed(symptom);
         match symptom {
             // A lost tail is the matter of `close-tail`, which explains it.
-            Symptom::Closed { .. } | Symptom::Stalled { .. } => self.ledger.missed(1, symptom),
+            Symptom::Closed { .. } | Symptom::Stalled { .. } => {
+                let mut damage = self.ledger.0.damage.lock();
+                damage.cut_off += 1;
+                damage.first_cut_off.get_or_insert_with(|| symptom.clone());
+            }
             _ => {}
         }
     }

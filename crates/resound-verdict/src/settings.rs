@@ -31,12 +31,12 @@ pub(crate) struct PathSettings {
 }
 
 impl PathSettings {
-    /// Whether a setting asks for this check alone.
     /// The same without these checks.
     pub(crate) fn without(&self, checks: &[CheckId]) -> Self {
         Self { skip: self.skip.iter().chain(checks).copied().collect(), ..self.clone() }
     }
 
+    /// Whether a setting asks for this check alone.
     pub(crate) fn asks_for(&self, id: CheckId) -> bool {
         match id {
             CheckId::Idle => self.idle.is_some() || self.finds_idle_timeout,

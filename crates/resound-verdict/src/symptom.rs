@@ -174,6 +174,7 @@ impl fmt::Display for Symptom {
                 if *wanted > *received { write!(f, " of {wanted}") } else { Ok(()) }
             }
             Self::Wrong(direction, wrong) => write!(f, "on the way {direction}, {wrong}"),
+            Self::Garbled(PathDirection::Both) => f.write_str("in both directions, lines of text were changed"),
             Self::Garbled(direction) => write!(f, "on the way {direction}, a line of text was changed"),
             Self::BrokenRecord(direction) => write!(f, "on the way {direction}, a TLS record was changed"),
             Self::AnswerCut { received } => {

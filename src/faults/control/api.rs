@@ -112,10 +112,12 @@ impl ControlApi {
         }
     }
 
-    /// Events come when they happen: a client has as much time as it wants to take them.
+    /// Events that are waited for come when they happen: a client has as much time as it wants to
+    /// take them.
     fn events(&self, from: u64, waits: bool) -> HttpAnswer {
         let reader = LogReader::new(&self.log, from, waits);
-        HttpAnswer::parts("application/x-ndjson", |parts| send(reader, parts)).allowing_stalls()
+        let answer = HttpAnswer::parts("application/x-ndjson", |parts| send(reader, parts));
+        if waits { answer.allowing_stalls() } else { answer }
     }
 
     fn faults(&self) -> HttpAnswer {

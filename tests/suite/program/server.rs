@@ -370,6 +370,7 @@ fn wrong_arguments_are_explained() {
         (&["client", "--expect", "echo"], "--expect has no meaning without a test"),
         (&["server", "--workers", "none"], "a number from 1 on"),
         (&["server", "--workers", "5000"], "workers are allowed"),
+        (&["server", "--engine", "threads", "--busy-poll", "1ms"], "its threads block"),
         (&["server", "--drain-timeout", "never"], "write it like 500ms, 10s or 5m"),
         (&["client", "127.0.0.1", "0"], "port 0 cannot be connected to"),
         (&["client", "127.0.0.1", "80", "tset"], "test"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, timeout_at};
 
-use crate::ledger::{ConnectionLedger, is_reset_at_first};
+use crate::ledger::{ConnectionLedger, LedgerRecord, is_reset_at_first};
 use crate::place::{PathEnd, Special};
 use crate::probe_connection::ProbeConnection;
 use crate::symptom::Symptom;
@@ -47,14 +47,12 @@ fn quiet(alone: Duration) -> Duration {
 /// The connections that have begun.
 struct Begun {
     /// What became of each: it was answered, or failed.
-    ends: UnboundedReceiver<Result<ProbeConnection, Symptom>>,
+    ends: UnboundedReceiver<(Result<ProbeConnection, Symptom>, LedgerRecord)>,
     held: Vec<ProbeConnection>,
     failed: usize,
     /// Those that never reached the far end, other than by a RST, and what the first of them saw.
     unreached: usize,
     first: Option<Symptom>,
-    /// Those whose answer had begun: no queue and no limit ends these.
-    broken: Vec<Symptom>,
     ended: usize,
 }
 
@@ -64,14 +62,15 @@ impl Begun {
         let until = Instant::now() + limit;
         loop {
             match timeout_at(until, self.ends.recv()).await {
-                Ok(Some(Ok(probe))) => {
+                Ok(Some((Ok(probe), _))) => {
                     self.held.push(probe);
                     return true;
                 }
-                Ok(Some(Err(symptom))) => {
+                Ok(Some((Err(symptom), mut record))) => {
                     self.failed += 1;
+                    // No queue and no limit ends a connection whose answer has begun.
                     if symptom.answer_had_begun() {
-                        self.broken.push(symptom);
+                        record.broken(&symptom);
                     // A RST to a connection that is to wait may be that of a limit.
                     } else if symptom.never_reached_far_end() && !is_reset_at_first(&symptom) {
                         self.unreached += 1;
@@ -151,12 +150,15 @@ pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<A
     let end = &PathEnd { ledger: ConnectionLedger::default(), patience, ..end.clone() };
     let (send, ends) = mpsc::unbounded_channel();
     let begin = async {
-        all((0..BEGUN).map(async |_| drop(send.send(ProbeConnection::begin(end, Special::default(), &[]).await))))
-            .await;
+        all((0..BEGUN).map(async |_| {
+            let record = ledger.begins();
+            let begun = ProbeConnection::begin(end, Special::default(), &[]).await;
+            drop(send.send((begun, record)));
+        }))
+        .await;
         std::future::pending().await
     };
-    let mut begun =
-        Begun { ends, held: Vec::new(), failed: 0, unreached: 0, first: None, broken: Vec::new(), ended: 0 };
+    let mut begun = Begun { ends, held: Vec::new(), failed: 0, unreached: 0, first: None, ended: 0 };
     let watch = async {
         match begun.watch(alone).await {
             Some(found) => Ok(found),
@@ -167,7 +169,6 @@ pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<A
         found = Box::pin(watch) => found,
         never = begin => never,
     };
-    begun.broken.iter().for_each(|symptom| ledger.begins().broken(symptom));
     let found = match found {
         Ok(found) => found,
         Err(lost) => {

@@ -1,5 +1,6 @@
 //! What the answer to a first line tells of a server.
 
+use crate::far_session::changed_at_its_end;
 use crate::report::{FarKind, PathDirection};
 use crate::symptom::Symptom;
 use resound_probe::{Damage, FarHello, PREFIX, ProbeAnswer, WrongBytes};
@@ -72,23 +73,15 @@ pub(super) fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Sympt
     Ok(Greeting::Words(FarKind::Answers, answer.to_vec()))
 }
 
-/// The directions in which a path has changed line endings, if the line is known without its CR.
-fn changed_at_its_end(line: &[u8]) -> Option<PathDirection> {
-    let plain = [line.strip_suffix(b"\r\n")?, b"\n"].concat();
-    match ProbeAnswer::parse(&plain)? {
-        // The request has not arrived as it was sent either.
-        ProbeAnswer::Garbled => Some(PathDirection::Both),
-        _ => Some(PathDirection::In),
-    }
-}
-
-/// Where a reply in this project's form differs from the request. One that ends earlier, or in
-/// other white space, is that of a server which takes another part of the bytes for a message.
+/// Where a reply in this project's form differs from the request, if it has its length. Another
+/// length, or capitals, are habits of servers.
 fn replied_otherwise(request: &str, line: &[u8]) -> Option<usize> {
     let (prefix, request) = (resound::Reply::PREFIX.as_bytes(), request.trim_end().as_bytes());
     let replied = line.strip_prefix(prefix)?.trim_ascii_end();
-    let at = replied.iter().zip(request).position(|(came, sent)| came != sent);
-    at.or((replied.len() > request.len()).then_some(request.len())).map(|at| prefix.len() + at)
+    if replied.len() != request.len() || replied.eq_ignore_ascii_case(request) {
+        return None;
+    }
+    replied.iter().zip(request).position(|(came, sent)| came != sent).map(|at| prefix.len() + at)
 }
 
 /// Where a line first differs from a known one, if it is that one but for a few bits, or has the
@@ -149,10 +142,10 @@ mod tests {
     fn a_reply_to_another_line_shows_that_this_one_was_changed() {
         let reply = |line: &str| format!("{}{line}", resound::Reply::PREFIX).into_bytes();
         assert_eq!(changed(&reply("sdrntoe-qsncd/1 {\"qm`x\":[],\"rdde\":7}\n")), Some(PathDirection::Out));
-        assert_eq!(changed(&reply(&REQUEST.to_uppercase())), Some(PathDirection::Out));
-        assert_eq!(changed(&reply(&REQUEST.replace('\n', "!\n"))), Some(PathDirection::Out));
         // Servers with habits of their own.
-        for habit in [REQUEST.trim_end(), &REQUEST[..16], &REQUEST.replace('\n', "\r\n")] {
+        let (upper, quoted) = (REQUEST.to_uppercase(), format!("'{}'\n", REQUEST.trim_end()));
+        let other_end = REQUEST.replace('\n', "\r\n");
+        for habit in [REQUEST.trim_end(), &REQUEST[..16], &other_end, &upper, &quoted, "37 bytes\n"] {
             assert_eq!(changed(&reply(habit)), None, "{habit:?}");
         }
     }

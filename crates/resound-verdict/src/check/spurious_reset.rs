@@ -224,17 +224,23 @@ pub(crate) fn with_unmet<'a>(
         CheckVerdict::Unknown => other.never_reached_far_end,
         CheckVerdict::Fail | CheckVerdict::Flaky | CheckVerdict::Error => true,
     };
-    let TransferDamage { unreached, first_unmet: Some(first), .. } = damage else { return report };
+    let (lost, what, first) = match damage {
+        TransferDamage { unreached, first_unmet: Some(first), .. } => {
+            (*unreached, "connections never reached the far end", first)
+        }
+        TransferDamage { cut_off, first_cut_off: Some(first), .. } => (*cut_off, "answers broke off or stopped", first),
+        _ => return report,
+    };
     if report.verdict != CheckVerdict::Pass || others.into_iter().any(explains) {
         return report;
     }
-    let all = report.tries as usize + unreached;
-    let what = format!("{unreached} of {all} connections never reached the far end, and no check shows why: {first}");
+    let all = report.tries as usize + lost;
+    let what = format!("{lost} of {all} {what}, and no check shows why: {first}");
     CheckReport::new(CheckId::SpuriousReset, CheckVerdict::Flaky, what)
-        .tried(all - unreached, all)
+        .tried(all - lost, all)
         .saw(report.summary)
         .measure("connections", all)
-        .measure("unreached", *unreached)
+        .measure("unreached", lost)
         .suspects(
             "an outage while the test ran, a balancer one of whose backends hangs, or a box that forgets some \
                    connections",

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use resound_verdict::{CheckId, CheckReport, CheckVerdict, Path, PathDirection, PathReport};
+use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, Path, PathDirection, PathReport};
 
 use super::relayed::{Relayed, check, settings};
 
@@ -238,4 +238,27 @@ fn a_server_that_answers_questions_alone_counts_as_a_backend() {
     let backends = report.check(CheckId::Backends).unwrap();
     assert_eq!(backends.measured["backends"].to_string(), "2", "{report:#?}");
     assert!(backends.evidence[1].ends_with("only answered queries about other connections"), "{backends:#?}");
+}
+
+#[test]
+fn line_endings_that_are_changed_both_ways_are_the_paths() {
+    let to_crlf: Change = |_, bytes, _| {
+        let lines = bytes.iter().flat_map(|&byte| if byte == b'\n' { vec![b'\r', b'\n'] } else { vec![byte] });
+        lines.collect()
+    };
+    let report = checked(Changes { out: to_crlf, back: to_crlf, ..CLEAN }, &[CheckId::Integrity], PATIENCE);
+    assert_eq!(report.far, FarKind::Probe);
+    let integrity = report.check(CheckId::Integrity).unwrap();
+    assert_eq!(verdict(integrity), (CheckVerdict::Fail, Some(PathDirection::Both)), "{report:#?}");
+}
+
+#[test]
+fn a_fin_that_never_arrives_is_noticed_from_one_end_too() {
+    for (faults, want) in [("", CheckVerdict::Pass), ("up: eat-fin", CheckVerdict::Warn)] {
+        let report = check(&Relayed::without_probe().behind_relay(faults).path(SHORT).only([CheckId::HalfCloseOut]));
+        let half_close = report.check(CheckId::HalfCloseOut).unwrap();
+        assert_eq!(half_close.verdict, want, "{faults}: {report:#?}");
+        let is_told = half_close.summary.contains("no FIN after it, so this end's FIN may not have arrived");
+        assert_eq!(is_told, want == CheckVerdict::Warn, "{half_close:#?}");
+    }
 }

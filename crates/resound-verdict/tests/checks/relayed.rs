@@ -26,6 +26,12 @@ impl Relayed {
         Self { far, relay: None }
     }
 
+    /// A far end that does not cooperate.
+    pub(crate) fn without_probe() -> Self {
+        let far = settings().listen("127.0.0.1:0").unwrap().serve(|_| Reply::default()).unwrap();
+        Self { far, relay: None }
+    }
+
     pub(crate) fn through(faults: &str) -> Self {
         Self::direct(settings().listen("127.0.0.1:0").unwrap(), None).behind_relay(faults)
     }

@@ -160,9 +160,10 @@ impl FromStr for Address {
             Some((_, tail)) => !tail.is_empty(),
             None => text.starts_with("unix:") || text.matches(':').count() == 1,
         };
-        if !has_port {
+        let is_url = text.contains("://") && !text.starts_with("unix:");
+        if !has_port || is_url {
             let reason = match text {
-                _ if text.contains("://") => "it is a URL, and an address is HOST:PORT",
+                _ if is_url => "it is a URL, and an address is HOST:PORT",
                 _ if text.matches(':').count() > 1 && !text.starts_with('[') => {
                     "an IPv6 address needs brackets, and a port: [::1]:8888"
                 }
@@ -213,6 +214,7 @@ mod tests {
             ("localhost", "the port is missing"),
             ("[::1]", "the port is missing"),
             ("::1:5", "an IPv6 address needs brackets, and a port: [::1]:8888"),
+            ("http://localhost", "it is a URL, and an address is HOST:PORT"),
             ("http://x:80", "it is a URL, and an address is HOST:PORT"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();

@@ -11,8 +11,6 @@ use crate::place::{PathEnd, Special};
 use crate::report::FarKind;
 use crate::symptom::Symptom;
 
-/// How long a server may take to close after its last answer, at least.
-const FIN_AFTER_ANSWERS: Duration = Duration::from_secs(2);
 /// Bytes of a line with its newline. Servers that read lines have limits that are far larger.
 pub(super) const LINE: u64 = 64;
 /// Bytes of one write.
@@ -185,11 +183,9 @@ impl EchoConnection {
             Ok(Err(error)) => return Err(Symptom::of(&error, self.sent, self.received)),
             Err(_) => return Err(self.stalled(0)),
         }
-        let start = Instant::now();
         self.exchange(0, EchoPace::FREE).await?;
-        let patience = FIN_AFTER_ANSWERS.max(start.elapsed()).min(self.patience);
         let mut reader = &self.stream;
-        match timeout(patience, reader.read(&mut [0])).await {
+        match timeout(self.patience, reader.read(&mut [0])).await {
             Ok(Ok(0)) => Ok(()),
             Ok(Ok(_)) => Err(changed(self.received)),
             Ok(Err(error)) if FailureClass::of(&error) == Some(FailureClass::Eof) => Ok(()),
