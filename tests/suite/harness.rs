@@ -295,7 +295,7 @@ impl Running {
 /// Connects. A RST right after the SYN-ACK is left to the first read, as one that comes a moment
 /// later: a blocking connect would return it, and a server that refuses a peer is no failed test.
 #[cfg(unix)]
-fn connected(address: SocketAddr) -> TcpStream {
+pub(crate) fn connected(address: SocketAddr) -> TcpStream {
     use rustix::event::{PollFd, PollFlags, poll};
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
@@ -311,7 +311,7 @@ fn connected(address: SocketAddr) -> TcpStream {
 }
 
 #[cfg(not(unix))]
-fn connected(address: SocketAddr) -> TcpStream {
+pub(crate) fn connected(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).expect("connect")
 }
 

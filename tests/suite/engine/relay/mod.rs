@@ -18,7 +18,9 @@ use resound::relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayReport, 
 use resound::{CloseReason, ConnId, ConnInfo, Endpoint, Engine, Error, Handle, Handshake, Limits, Server};
 use socket2::SockRef;
 
-use crate::harness::{Event, PATIENCE, Peer, Tap, faults, noise, on_each_engine_with_workers, patient, uninterrupted};
+use crate::harness::{
+    Event, PATIENCE, Peer, Tap, connected, faults, noise, on_each_engine_with_workers, patient, uninterrupted,
+};
 use crate::not_tested::not_tested;
 
 on_each_engine_with_workers!(
@@ -112,7 +114,7 @@ impl Path {
     }
 
     fn client(&self) -> Peer {
-        patiently(TcpStream::connect(address(&self.relay)).unwrap())
+        patiently(connected(address(&self.relay)))
     }
 
     /// A client, and the connection that reaches the target for it.
