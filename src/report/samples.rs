@@ -2,38 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound_load::{
-    Arrivals, Counts, Failure, Generator, Interval, Latency, LoadFailure, Mode, Record, Settings, Shape, Sizes,
-    Timestamps,
-};
+use resound_load::{Counts, Failure, Generator, Interval, Latency, LoadFailure, Record, Settings};
 
 use super::run::Run;
 
 pub(crate) fn settings() -> Settings {
     Settings {
-        shape: Shape::Open,
         target: "127.0.0.1:8888".into(),
-        mode: Mode::Echo,
-        connections: 64,
         depth: 1,
-        rate: Some(10_000.0),
-        arrivals: Arrivals::Fixed,
-        size: Sizes::Fixed(64),
         duration: Some(Duration::from_secs(30)),
-        messages: None,
-        messages_per_connection: None,
-        direction: None,
-        ramp: None,
         seed: 1,
-        verify: true,
-        think_time: Duration::ZERO,
-        connect_rate: None,
-        busy_poll: Duration::ZERO,
-        timestamps: Timestamps::Clock,
-        interval: Duration::from_secs(1),
-        tls: None,
-        proxy: None,
         command: "resound load 127.0.0.1 8888 -r 10000 -c 64 -d 30s".into(),
+        ..Settings::open(64, 10_000.0)
     }
 }
 

@@ -18,8 +18,7 @@ use std::time::Duration;
 use resound::faults::{FaultEvent, LiveFaults};
 use resound::{Cx, Endpoint, Engine, Framing, Service};
 use resound_load::{
-    Arrivals, BULK, Counts, Interval, Load, Mode, Phase, RampSteps, RampVariable, Record, Settings, Shape, Sizes,
-    Timestamps, direction,
+    BULK, Counts, Interval, Load, Mode, Phase, RampSteps, RampVariable, Record, Settings, Shape, Sizes, direction,
 };
 
 use crate::harness::{PATIENCE, Running, begins, faults, server};
@@ -52,31 +51,7 @@ pub(crate) fn echoing_seen(engine: Engine, spec: &str) -> (Running, Receiver<Fau
 
 /// A closed loop: 400 messages over four connections.
 pub(crate) fn settings(mode: Mode) -> Settings {
-    Settings {
-        shape: Shape::Closed,
-        target: "test".into(),
-        mode,
-        connections: 4,
-        depth: 1,
-        rate: None,
-        arrivals: Arrivals::Fixed,
-        size: Sizes::Fixed(64),
-        duration: None,
-        messages: Some(400),
-        messages_per_connection: None,
-        direction: None,
-        seed: 7,
-        verify: true,
-        think_time: Duration::ZERO,
-        connect_rate: None,
-        ramp: None,
-        busy_poll: Duration::ZERO,
-        timestamps: Timestamps::Clock,
-        interval: Duration::from_secs(1),
-        tls: None,
-        proxy: None,
-        command: String::new(),
-    }
+    Settings { target: "test".into(), mode, duration: None, messages: Some(400), seed: 7, ..Settings::closed(4) }
 }
 
 /// These settings for a time, instead of a number of messages.
